@@ -1,0 +1,219 @@
+"""A sound file, block by block: WAV, FLAC, OGG, Opus, MP3 and what else libsndfile reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsv.audio.formats import (
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+    AudioFormat,
+    Encoding,
+    within_full_scale,
+)
+from streamsv.audio.resample import Resampler
+from streamsv.errors import ConfigError, UnsupportedAudio
+
+
+class AudioFile:
+    """An open sound file. Iterating gives its blocks, from the start each time.
+
+    Blocks are float32, shape (samples,), in [-1, 1], at ``sample_rate``, channels averaged;
+    ``block.astype("<f4").tobytes()`` are bytes of ``format``. The last block may be shorter.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    block_s:
+        Seconds of sound in a block.
+
+    Attributes
+    ----------
+    sample_rate:
+        Samples a second of the blocks: the file's, or 48000 where the file has more.
+    channels:
+        Channels of the file.
+    frames:
+        Samples of the whole file at ``sample_rate``.
+    format:
+        What a session must be told to take the blocks' bytes.
+
+    Raises
+    ------
+    UnsupportedAudio
+        If there is no sound to be had at ``path``; while iterating, if the file is damaged.
+    ConfigError
+        If ``block_s`` is not positive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], block_s: float = 0.1) -> None:
+        if not block_s > 0:
+            raise ConfigError(f"block_s is {block_s!r}. Use a positive number of seconds.", block_s)
+        self.path = Path(path)
+        self._file = _opened(self.path)
+        try:
+            self._file_rate = int(self._file.samplerate)
+            self._check()
+        except UnsupportedAudio:
+            self._file.close()
+            raise
+        self._block_frames = max(1, round(block_s * self._file_rate))
+        self.channels = int(self._file.channels)
+        self.sample_rate = min(self._file_rate, MAX_SAMPLE_RATE)
+        self.frames = round(self._file.frames * self.sample_rate / self._file_rate)
+        self.format = AudioFormat(Encoding.F32LE, self.sample_rate)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the file."""
+        return float(self._file.frames) / self._file_rate
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        blocks = self._blocks()
+        return blocks if self.sample_rate == self._file_rate else self._at_limit(blocks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        self._file.close()
+
+    def _check(self) -> None:
+        if self._file.frames <= 0:
+            raise UnsupportedAudio(
+                f"{self.path} holds no sound: it has a header and no samples. "
+                "Record it again, or pass another file.",
+                str(self.path),
+            )
+        if self._file_rate < MIN_SAMPLE_RATE:
+            raise UnsupportedAudio(
+                f"{self.path} has a sample rate of {self._file_rate} Hz, which is too low to "
+                f"know a voice by. Pass a file with at least {MIN_SAMPLE_RATE} Hz.",
+                self._file_rate,
+            )
+
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
+        if self._file.closed:
+            raise UnsupportedAudio(
+                f"{self.path} has been closed. Open it again to read it.", str(self.path)
+            )
+        read = 0
+        try:
+            self._file.seek(0)
+            while True:
+                block = self._file.read(self._block_frames, dtype="float32", always_2d=True)
+                if not len(block):
+                    return
+                read += len(block)
+                yield self._mono(block)
+        except _soundfile().SoundFileError as error:
+            raise UnsupportedAudio(
+                f"{self.path} is damaged after {read / self._file_rate:.1f} s: {error} "
+                "Convert it to WAV or FLAC, or pass another file.",
+                str(self.path),
+            ) from error
+
+    def _mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            limited = within_full_scale(block)
+        except UnsupportedAudio as error:
+            raise UnsupportedAudio(f"{self.path}: {error.message}", error.value) from error
+        if self.channels == 1:
+            return limited[:, 0]
+        return np.asarray(limited.mean(axis=1), dtype=np.float32)
+
+    def _at_limit(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        resampler = Resampler(self._file_rate, self.sample_rate)
+        for block in blocks:
+            ready = resampler.push(block)
+            if len(ready):
+                yield np.clip(ready, -1.0, 1.0)
+        rest = resampler.finish()
+        if len(rest):
+            yield np.clip(rest, -1.0, 1.0)
+
+
+def read_blocks(
+    path: str | os.PathLike[str], block_s: float = 0.1
+) -> Iterator[NDArray[np.float32]]:
+    """The blocks of a sound file, which is opened at the first and closed after the last.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    block_s:
+        Seconds of sound in a block.
+
+    Yields
+    ------
+    float32, shape (samples,), in [-1, 1], at the file's rate (at most 48 kHz), channels averaged.
+
+    Raises
+    ------
+    UnsupportedAudio
+        If there is no sound to be had at ``path``, or the file is damaged.
+    ConfigError
+        If ``block_s`` is not positive.
+    """
+    with AudioFile(path, block_s) as file:
+        yield from file
+
+
+def _opened(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except FileNotFoundError as error:
+        raise UnsupportedAudio(
+            f"There is no file {path}. Check the name and the directory.", str(path)
+        ) from error
+    except IsADirectoryError as error:
+        raise UnsupportedAudio(
+            f"{path} is a directory. Pass a sound file in it instead.", str(path)
+        ) from error
+    except OSError as error:
+        raise UnsupportedAudio(
+            f"{path} cannot be read: {error.strerror}. Check its permissions.", str(path)
+        ) from error
+    if is_empty:
+        raise UnsupportedAudio(
+            f"{path} is empty. Record it again, or pass another file.", str(path)
+        )
+    soundfile = _soundfile()
+    try:
+        return soundfile.SoundFile(str(path))
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise UnsupportedAudio(
+            f"{path} is not a sound file that can be read. "
+            "Pass WAV, FLAC, OGG, Opus or MP3, or convert it to one of these.",
+            str(path),
+        ) from error
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except OSError as error:
+        raise UnsupportedAudio(
+            "Sound files cannot be read because the library libsndfile is missing. "
+            "On Debian and Ubuntu: apt-get install libsndfile1."
+        ) from error
+    return soundfile

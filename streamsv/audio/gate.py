@@ -1,0 +1,263 @@
+"""Only speech goes on: the gate between the sound and the network.
+
+webrtcvad judges 30 ms frames of the 16 kHz signal. Runs of speech open the gate; what was heard
+just before (the pre-roll) and the pause after (the hangover) are let through with the speech,
+because a voice's soft edges are what a frame-wise detector misses.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+import webrtcvad
+from numpy.typing import NDArray
+
+from streamsv.audio.formats import SAMPLE_RATE
+from streamsv.audio.level import LevelMeter, Levels, frame_power
+from streamsv.errors import ConfigError, ProtocolError
+
+FRAME_MS = 30
+FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GateConfig:
+    """How the gate judges; checked when it is made.
+
+    Parameters
+    ----------
+    mode:
+        webrtcvad's aggressiveness, 0 (lets most through) to 3.
+    pre_roll_ms:
+        Sound admitted before the first frame of speech, a multiple of 30.
+    hangover_ms:
+        Non-speech after which the gate closes, itself admitted, a multiple of 30.
+    onset_frames:
+        Consecutive frames of speech that open the gate, at least 1.
+    min_level_dbfs:
+        A frame whose RMS, its mean removed, is below this is never speech; at most 0.
+
+    Raises
+    ------
+    ConfigError
+        If a value is outside what is listed here.
+    """
+
+    mode: int = 2
+    pre_roll_ms: int = 60
+    hangover_ms: int = 90
+    onset_frames: int = 2
+    min_level_dbfs: float = -60.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in (0, 1, 2, 3):
+            raise ConfigError(f"gate.mode is {self.mode!r}. Use 0, 1, 2 or 3.", self.mode)
+        for name in ("pre_roll_ms", "hangover_ms"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0 or value % FRAME_MS:
+                raise ConfigError(
+                    f"gate.{name} is {value!r}. Use 0 or a multiple of {FRAME_MS}.", value
+                )
+        if not isinstance(self.onset_frames, int) or self.onset_frames < 1:
+            raise ConfigError(
+                f"gate.onset_frames is {self.onset_frames!r}. Use a whole number from 1.",
+                self.onset_frames,
+            )
+        level = self.min_level_dbfs
+        if not isinstance(level, int | float) or not math.isfinite(level) or level > 0:
+            raise ConfigError(
+                f"gate.min_level_dbfs is {level!r}. Use 0 or a negative number.", level
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Onset:
+    """The gate opened; ``position`` is the first admitted sample, pre-roll included."""
+
+    position: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Speech:
+    """Admitted sound: one 30 ms frame, or at an opening all frames from the pre-roll on.
+
+    Parameters
+    ----------
+    pcm:
+        float32, shape (samples,), 16 kHz, in [-1, 1].
+    end_position:
+        Source position just after the last sample of ``pcm``.
+    levels:
+        The stream's levels at ``end_position``, the same however the stream was cut.
+    """
+
+    pcm: NDArray[np.float32]
+    end_position: int
+    levels: Levels
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offset:
+    """The gate closed; ``position`` is just after the last admitted sample, hangover included."""
+
+    position: int
+
+
+class SpeechGate:
+    """The speech of one stream, in order, with exact source positions.
+
+    Positions count samples at 16 kHz from the origin given to ``reset`` (0 at first). What comes
+    out is identical for every way of cutting the stream, piece by piece.
+
+    Parameters
+    ----------
+    config:
+        How it judges.
+
+    Attributes
+    ----------
+    meter:
+        Running levels of speech and of the rest.
+    """
+
+    def __init__(self, config: GateConfig | None = None) -> None:
+        self.config = config or GateConfig()
+        self.meter = LevelMeter()
+        self._pre_roll_frames = self.config.pre_roll_ms // FRAME_MS
+        self._hangover_frames = self.config.hangover_ms // FRAME_MS
+        self._min_power = 10 ** (self.config.min_level_dbfs / 10)
+        self._admitted = 0
+        self._start(0)
+
+    def _start(self, position: int) -> None:
+        self._vad = webrtcvad.Vad(self.config.mode)
+        self._position = position
+        self._tail = np.zeros(0, np.float32)
+        self._is_open = False
+        self._is_finished = False
+        self._quiet_frames = 0
+        self._onset: list[tuple[NDArray[np.float32], float]] = []
+        self._pre_roll: collections.deque[NDArray[np.float32]] = collections.deque(
+            maxlen=self._pre_roll_frames
+        )
+
+    @property
+    def admitted_samples(self) -> int:
+        """Samples let through so far, over all resets: the clock of net speech."""
+        return self._admitted
+
+    @property
+    def levels(self) -> Levels:
+        """The levels after everything pushed so far."""
+        return self.meter.levels
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gate is inside a segment of speech."""
+        return self._is_open
+
+    def push(self, pcm: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
+        """Judge more of the stream.
+
+        Parameters
+        ----------
+        pcm:
+            float32, shape (samples,), 16 kHz, in [-1, 1]. What is less than a frame waits.
+
+        Returns
+        -------
+        For each segment an ``Onset``, its ``Speech`` and an ``Offset``, as far as they are known.
+
+        Raises
+        ------
+        ProtocolError
+            After ``finish``, until ``reset``.
+        """
+        if self._is_finished:
+            raise ProtocolError("The gate has finished. Call reset() before pushing more audio.")
+        held = np.concatenate([self._tail, pcm], dtype=np.float32)
+        whole = len(held) - len(held) % FRAME_SAMPLES
+        self._tail = held[whole:].copy()
+        outputs: list[Onset | Speech | Offset] = []
+        for frame in held[:whole].reshape(-1, FRAME_SAMPLES):
+            self._position += FRAME_SAMPLES
+            outputs += self._judge(frame)
+        return outputs
+
+    def finish(self) -> list[Onset | Speech | Offset]:
+        """End the stream: an open segment is closed, a partial frame is dropped.
+
+        Returns
+        -------
+        The ``Offset`` of the open segment, if there is one.
+        """
+        self._is_finished = True
+        if not self._is_open:
+            return []
+        self._is_open = False
+        return [Offset(self._position)]
+
+    def reset(self, position: int) -> None:
+        """Start anew at a source position, as after a gap.
+
+        The detector and what it holds are new; levels and the clock of net speech go on. A
+        segment that is open is forgotten without an ``Offset``: call ``finish`` first for that.
+        """
+        self._start(position)
+
+    def _judge(self, frame: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
+        power = frame_power(frame)
+        is_speech = self._is_voiced(frame) and power >= self._min_power
+        if not is_speech:
+            self.meter.add_noise(power, len(frame))
+        if self._is_open:
+            return self._continue(frame, power, is_speech)
+        return self._wait(frame, power, is_speech)
+
+    def _is_voiced(self, frame: NDArray[np.float32]) -> bool:
+        int16 = np.clip(np.rint(frame * np.float32(32_768)), -32_768, 32_767).astype("<i2")
+        return bool(self._vad.is_speech(int16.tobytes(), SAMPLE_RATE))
+
+    def _wait(
+        self, frame: NDArray[np.float32], power: float, is_speech: bool
+    ) -> list[Onset | Speech | Offset]:
+        if not is_speech:
+            self._pre_roll.extend(held for held, _ in self._onset)
+            self._pre_roll.append(frame)
+            self._onset.clear()
+            return []
+        self._onset.append((frame, power))
+        if len(self._onset) < self.config.onset_frames:
+            return []
+        for speech, speech_power in self._onset:
+            self.meter.add_speech(speech, speech_power)
+        admitted = [*self._pre_roll, *(held for held, _ in self._onset)]
+        self._pre_roll.clear()
+        self._onset.clear()
+        self._is_open = True
+        self._quiet_frames = 0
+        pcm = np.concatenate(admitted)
+        return [Onset(self._position - len(pcm)), self._admit(pcm)]
+
+    def _continue(
+        self, frame: NDArray[np.float32], power: float, is_speech: bool
+    ) -> list[Onset | Speech | Offset]:
+        if is_speech:
+            self._quiet_frames = 0
+            self.meter.add_speech(frame, power)
+            return [self._admit(frame.copy())]
+        self._quiet_frames += 1
+        if self._quiet_frames < self._hangover_frames:
+            return [self._admit(frame.copy())]
+        self._is_open = False
+        if self._hangover_frames:
+            return [self._admit(frame.copy()), Offset(self._position)]
+        self._pre_roll.append(frame)
+        return [Offset(self._position - FRAME_SAMPLES)]
+
+    def _admit(self, pcm: NDArray[np.float32]) -> Speech:
+        self._admitted += len(pcm)
+        return Speech(pcm, self._position, self.meter.levels)

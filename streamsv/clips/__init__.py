@@ -1,0 +1,1 @@
+"""The demo's recordings, with their licence beside them. Data, no code."""

@@ -1,0 +1,20 @@
+"""The network at run time, by onnxruntime: no torch, no knowledge of layers.
+
+:class:`Encoder` reads the graph's named inputs and its metadata, allocates state, and steps.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamsv.encoder.encoder import Encoder, State
+
+__all__ = ["Encoder", "State"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("streamsv.encoder.encoder"), name)

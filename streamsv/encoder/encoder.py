@@ -1,0 +1,145 @@
+"""The network at run time: one ONNX file, many streams."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from streamsv.errors import ModelLoadError
+
+Floats = NDArray[np.float32]
+State = dict[str, Floats]
+"""Named state arrays, batch first, as the graph names them."""
+
+SUPPORTED_FORMAT = "1"
+
+
+class Encoder:
+    """Steps streams through an exported network; shared, immutable, safe to use from threads.
+
+    Parameters
+    ----------
+    path:
+        A file written by :func:`streamsv.nn.export.export`.
+    threads:
+        Threads inside one step. One is best for real-time streams: a hop is small, and many
+        streams are better spread over processes or batches.
+
+    Attributes
+    ----------
+    fingerprint:
+        SHA-256 of configuration and weights; voiceprints carry it.
+    dimension:
+        Length of an embedding.
+    hop_samples, sample_rate:
+        Samples in one step, and their rate.
+
+    Raises
+    ------
+    ModelLoadError
+        If the file is missing, damaged, or not such a network.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise ModelLoadError(
+                f"There is no model at {path}. Leave the model out to use the bundled one, or "
+                "give the path of a file that `python -m training export` wrote.",
+                str(path),
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no public base
+            raise ModelLoadError(
+                f"{path} cannot be loaded as an ONNX model: {error}", str(path)
+            ) from error
+        self.path = path
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._read_metadata()
+        self._inputs = [value.name for value in self._session.get_inputs()]
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        self.state_names = [name[6:] for name in self._inputs if name.startswith("state.")]
+        wanted = {"pcm", *(f"state.{name}" for name in self._initial)}
+        given = {"embedding", *(f"next.{name}" for name in self._initial)}
+        if set(self._inputs) != wanted or not given <= set(self._outputs):
+            raise ModelLoadError(
+                f"{path} names other states than its metadata; export the model again.", str(path)
+            )
+        self.has_precision = "log_precision" in self._outputs
+        self.dimension = int(self._session.get_outputs()[self._outputs.index("embedding")].shape[1])
+
+    def _read_metadata(self) -> None:
+        try:
+            version = self.metadata["streamsv.format"]
+            self.fingerprint = self.metadata["streamsv.fingerprint"]
+            self.license = self.metadata["streamsv.license"]
+            self.hop_samples = int(self.metadata["streamsv.hop_samples"])
+            self.sample_rate = int(self.metadata["streamsv.sample_rate"])
+            self.config: dict[str, Any] = json.loads(self.metadata["streamsv.config"])
+            self.card: dict[str, Any] = json.loads(self.metadata["streamsv.card"])
+            described = json.loads(self.metadata["streamsv.initial_state"])
+            self._initial = {
+                name: np.frombuffer(base64.b64decode(entry["float32"]), np.float32).reshape(
+                    entry["shape"]
+                )
+                for name, entry in described.items()
+            }
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelLoadError(
+                f"{self.path} is an ONNX file, but not a streamsv model (metadata: {error}). "
+                "Export one with `python -m training export`.",
+                str(self.path),
+            ) from error
+        if version != SUPPORTED_FORMAT:
+            raise ModelLoadError(
+                f"{self.path} has model format {version}; this streamsv reads format "
+                f"{SUPPORTED_FORMAT}. Upgrade streamsv, or export the model again.",
+                version,
+            )
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state that one stream holds."""
+        return sum(values.nbytes for values in self._initial.values())
+
+    def initial_state(self, batch: int = 1) -> State:
+        """The state before the first hop, for ``batch`` streams."""
+        return {
+            name: np.broadcast_to(values, (batch, *values.shape)).copy()
+            for name, values in self._initial.items()
+        }
+
+    def step(self, pcm: Floats, state: State) -> tuple[Floats, State]:
+        """Advance ``batch`` streams by one hop.
+
+        Parameters
+        ----------
+        pcm:
+            float32, shape (batch, hop_samples), 16 kHz, in [-1, 1].
+        state:
+            The streams' states, stacked; left as it is.
+
+        Returns
+        -------
+        The unit-length embeddings of everything heard so far, (batch, dimension), and the next
+        state.
+        """
+        feeds = {f"state.{name}": state[name] for name in self.state_names}
+        feeds["pcm"] = pcm
+        results = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        following = {name: results[f"next.{name}"] for name in self.state_names}
+        return results["embedding"], following

@@ -1,0 +1,97 @@
+"""Every default of the engine, in one place; ``configs/engine.yaml`` holds the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from streamsv.audio.gate import GateConfig
+from streamsv.errors import ConfigError
+from streamsv.scoring.policy import DecisionConfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QualityConfig:
+    """When the audio is called poor.
+
+    Parameters
+    ----------
+    max_clipped_fraction:
+        Share of clipped samples in the last second of speech.
+    min_snr_db:
+        Speech against the rest, in dB.
+    min_speech_dbfs:
+        Level of the speech, in dB below full scale.
+    repeat_s:
+        Media time before the same warning is given again.
+    """
+
+    max_clipped_fraction: float = 0.01
+    min_snr_db: float = 6.0
+    min_speech_dbfs: float = -45.0
+    repeat_s: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EnrollmentConfig:
+    """What an enrollment needs.
+
+    Parameters
+    ----------
+    wanted_net_speech_s:
+        Net speech that makes a good voiceprint; ``remaining_s`` counts down from here.
+    min_net_speech_s:
+        Net speech in all below which an enrollment is refused.
+    min_recording_s:
+        Net speech below which one recording is ``too_short`` and left out.
+    min_cohesion:
+        Lowest cosine allowed between one recording and the rest.
+    stretch_s:
+        Media time between two reports of progress.
+    """
+
+    wanted_net_speech_s: float = 12.0
+    min_net_speech_s: float = 4.0
+    min_recording_s: float = 1.0
+    min_cohesion: float = 0.25
+    stretch_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("wanted_net_speech_s", "min_net_speech_s", "min_recording_s", "stretch_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"enrollment.{name} must be above 0.", getattr(self, name))
+        if self.wanted_net_speech_s < self.min_net_speech_s:
+            raise ConfigError(
+                "enrollment.wanted_net_speech_s must be at least enrollment.min_net_speech_s.",
+                self.wanted_net_speech_s,
+            )
+        if not -1.0 <= self.min_cohesion <= 1.0:
+            raise ConfigError("enrollment.min_cohesion is a cosine, -1 to 1.", self.min_cohesion)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The engine, to the last number.
+
+    Parameters
+    ----------
+    model, calibration:
+        Paths of another model and its calibration; ``None`` for the bundled ones.
+    update_every_hops:
+        Hops of 80 ms between two ``score_updated``.
+    candidates_shown:
+        In ``identify`` mode, how many of the best candidates a ``score_updated`` carries.
+    """
+
+    model: str | None = None
+    calibration: str | None = None
+    update_every_hops: int = 1
+    candidates_shown: int = 5
+    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    decision: DecisionConfig = dataclasses.field(default_factory=DecisionConfig)
+    quality: QualityConfig = dataclasses.field(default_factory=QualityConfig)
+    enrollment: EnrollmentConfig = dataclasses.field(default_factory=EnrollmentConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("update_every_hops", "candidates_shown"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1.", getattr(self, name))

@@ -1,0 +1,203 @@
+"""One stream on its way from bytes to hops, and the order in which things are said about it.
+
+Bytes are decoded, resampled, gated and cut into hops. What the gate has to say and the hops that
+wait for the network stand in one queue, in media order, so that a listener hears ``speech_ended``
+after the scores of that speech, however the caller cut the bytes and whoever runs the network.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsv.audio import (
+    SAMPLE_RATE,
+    AudioFormat,
+    Decoder,
+    GateConfig,
+    Levels,
+    Offset,
+    Onset,
+    Resampler,
+    Speech,
+    SpeechGate,
+)
+from streamsv.audio.level import CLIPPED_FROM
+from streamsv.errors import UnsupportedAudio
+from streamsv.events import AudioGap, Event, SpeechEnded, SpeechStarted
+
+Floats = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class QueuedHop:
+    """A hop that waits for the network: its number from 0, ``pcm`` (hop_samples,) float32, where
+    it ends in the source, and the levels there."""
+
+    number: int
+    pcm: Floats
+    end_position: int
+    levels: Levels
+
+    @property
+    def at_s(self) -> float:
+        """Media time of its last sample."""
+        return self.end_position / SAMPLE_RATE
+
+    @property
+    def net_speech_s(self) -> float:
+        """Speech used once it is completed."""
+        return (self.number + 1) * len(self.pcm) / SAMPLE_RATE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StretchEnd:
+    """A stretch of media time has passed: what the gate and the meters made of it.
+
+    ``level_dbfs`` is the level of everything in the stretch, speech or not.
+    """
+
+    position: int
+    admitted_samples: int
+    clipped_fraction: float
+    level_dbfs: float
+    levels: Levels
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordingEnd:
+    """One recording has ended and another may begin."""
+
+    position: int
+
+
+Mark = StretchEnd | RecordingEnd
+Item = Event | QueuedHop | Mark
+
+
+class HopStream:
+    """Bytes in, a queue of events and hops out; knows nothing of networks and scores.
+
+    ``stretch_samples`` above 0 adds a :class:`StretchEnd` after each such stretch at 16 kHz.
+    """
+
+    def __init__(
+        self, audio: AudioFormat, gate: GateConfig, hop_samples: int, stretch_samples: int = 0
+    ) -> None:
+        self.audio = audio
+        self.queue: collections.deque[Item] = collections.deque()
+        self._hop_samples = hop_samples
+        self._stretch_samples = stretch_samples
+        self._decoder = Decoder(audio)
+        self._resampler = Resampler(audio.sample_rate)
+        self._gate = SpeechGate(gate)
+        self._origin_s = 0.0
+        self._source_samples = 0
+        self._position = 0
+        self._held = np.zeros(0, np.float32)
+        self._hops = 0
+        self._stretch: list[Floats] = []
+        self._stretch_left = stretch_samples
+        self._stretch_admitted = 0
+
+    @property
+    def at_s(self) -> float:
+        """Media time of everything fed so far, gaps included."""
+        return self._origin_s + self._source_samples / self.audio.sample_rate
+
+    @property
+    def net_speech_s(self) -> float:
+        """Speech in the hops queued so far, in seconds."""
+        return self._hops * self._hop_samples / SAMPLE_RATE
+
+    def feed(self, chunk: bytes) -> None:
+        """Take any number of bytes. Raises UnsupportedAudio and changes nothing if they are bad."""
+        pcm = self._decoder.decode(chunk)
+        self._source_samples += len(pcm)
+        self._take(self._resampler.push(pcm))
+
+    def gap(self, gap_s: float) -> None:
+        """The source lost ``gap_s`` seconds: time goes on, speech ends, filters start anew."""
+        if not 0 < gap_s < 86_400:
+            raise UnsupportedAudio(
+                f"A gap of {gap_s} s is not possible; use seconds above 0 and below a day.", gap_s
+            )
+        self._flush()
+        self._start_at(self.at_s + gap_s)
+        self.queue.append(AudioGap(self._origin_s, gap_s))
+
+    def next_recording(self, audio: AudioFormat) -> None:
+        """One recording ends here; the next, maybe of another format, joins in media time."""
+        self._flush()
+        self._held = np.zeros(0, np.float32)
+        self.queue.append(RecordingEnd(self._position))
+        self._start_at(self.at_s)
+        self.audio = audio
+        self._decoder = Decoder(audio)
+        self._resampler = Resampler(audio.sample_rate)
+
+    def finish(self) -> None:
+        """The source has ended: what is in the filters is used, less than a hop is dropped."""
+        self._flush()
+        self.queue.append(RecordingEnd(self._position))
+
+    def _start_at(self, at_s: float) -> None:
+        self._origin_s = at_s
+        self._source_samples = 0
+        self._position = round(at_s * SAMPLE_RATE)
+        self._gate.reset(self._position)
+
+    def _flush(self) -> None:
+        self._take(self._resampler.finish())
+        self._decoder.reset()
+        self._follow(self._gate.finish())
+
+    def _take(self, pcm: Floats) -> None:
+        while self._stretch_samples and len(pcm) >= self._stretch_left:
+            part, pcm = pcm[: self._stretch_left], pcm[self._stretch_left :]
+            self._hear(part)
+            self._end_stretch()
+        self._hear(pcm)
+
+    def _hear(self, pcm: Floats) -> None:
+        if self._stretch_samples:
+            self._stretch.append(pcm)
+            self._stretch_left -= len(pcm)
+        self._position += len(pcm)
+        self._follow(self._gate.push(pcm))
+
+    def _end_stretch(self) -> None:
+        heard = np.concatenate(self._stretch)
+        power = float(np.var(heard)) + 1e-12
+        self.queue.append(
+            StretchEnd(
+                self._position,
+                self._gate.admitted_samples - self._stretch_admitted,
+                float(np.mean(np.abs(heard) >= CLIPPED_FROM)),
+                10.0 * float(np.log10(power)),
+                self._gate.levels,
+            )
+        )
+        self._stretch_admitted = self._gate.admitted_samples
+        self._stretch, self._stretch_left = [], self._stretch_samples
+
+    def _follow(self, outputs: list[Onset | Speech | Offset]) -> None:
+        for output in outputs:
+            if isinstance(output, Onset):
+                self.queue.append(SpeechStarted(output.position / SAMPLE_RATE))
+            elif isinstance(output, Offset):
+                ended = SpeechEnded(output.position / SAMPLE_RATE, self.net_speech_s)
+                self.queue.append(ended)
+            else:
+                self._queue_hops(output)
+
+    def _queue_hops(self, speech: Speech) -> None:
+        self._held = np.concatenate([self._held, speech.pcm])
+        while len(self._held) >= self._hop_samples:
+            pcm, self._held = self._held[: self._hop_samples], self._held[self._hop_samples :]
+            end = speech.end_position - len(self._held)
+            self.queue.append(QueuedHop(self._hops, pcm, end, speech.levels))
+            self._hops += 1

@@ -1,0 +1,1 @@
+"""The bundled model: ``default.onnx``, its card and its calibration. Data, no code."""

@@ -1,0 +1,1 @@
+"""From embeddings to evidence: cosine, calibrated log-likelihood ratios, and how good they are."""

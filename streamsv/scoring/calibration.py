@@ -1,0 +1,215 @@
+"""Evidence as a log-likelihood ratio: what a cosine is worth on this channel, after this long.
+
+A cosine of 0.5 says little after one second and much after ten, and less on a telephone. So
+llr = a(t) cosine + b(t), one pair of curves a channel, with t the seconds of net speech: linear
+in log t between knots and constant outside them. LLRs are natural logarithms. The slope saturates
+with t because frames are not independent; it is fitted, not assumed
+(`streamsv.scoring.calibration_fit`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from streamsv.errors import ConfigError, ModelMismatch
+
+FORMAT = "streamsv-calibration"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Slope and offset of the LLR over the cosine, at each knot; the slopes are positive."""
+
+    slope: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From cosine to natural-log LLR, by channel and seconds of net speech.
+
+    Raises `ConfigError` when made from values that are not a calibration.
+
+    Fields
+    ------
+    fingerprint: of the model whose cosines these are.
+    knots_s: seconds of net speech, rising, above 0.
+    channels: channel name -> the line at each knot.
+    fitted_on: what it was fitted on, free text and numbers for the reader.
+    """
+
+    fingerprint: str
+    knots_s: tuple[float, ...]
+    channels: Mapping[str, Line]
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            raise ConfigError("fingerprint is empty; expected that of the model.", "")
+        times = (0.0, *self.knots_s, math.inf)
+        if len(times) < 3 or not all(low < high for low, high in itertools.pairwise(times)):
+            raise ConfigError(
+                f"knots_s must be rising seconds above 0, at least one; got {list(self.knots_s)}.",
+                str(list(self.knots_s)),
+            )
+        if not self.channels:
+            raise ConfigError("channels is empty; expected at least one channel.", "")
+        for name, line in self.channels.items():
+            for key, values in (("slope", line.slope), ("offset", line.offset)):
+                where = f"channels.{name}.{key}"
+                if len(values) != len(self.knots_s):
+                    raise ConfigError(
+                        f"{where} has {len(values)} values; expected one for each of the "
+                        f"{len(self.knots_s)} knots.",
+                        len(values),
+                    )
+                for value in values:
+                    if not math.isfinite(value) or (key == "slope" and value <= 0):
+                        allowed = "above 0" if key == "slope" else "finite"
+                        raise ConfigError(
+                            f"{where} holds {value}; every {key} must be {allowed}.", value
+                        )
+
+    @overload
+    def llr(self, cosine: float | np.floating[Any], net_speech_s: float, channel: str) -> float: ...
+
+    @overload
+    def llr(
+        self, cosine: npt.NDArray[np.floating[Any]], net_speech_s: float, channel: str
+    ) -> npt.NDArray[np.float64]: ...
+
+    def llr(
+        self,
+        cosine: float | np.floating[Any] | npt.NDArray[np.floating[Any]],
+        net_speech_s: float,
+        channel: str,
+    ) -> float | npt.NDArray[np.float64]:
+        """The natural-log likelihood ratio of "same person" to "another" for ``cosine``.
+
+        ``cosine`` is one number, or an array of any shape, answered by float64 of that shape.
+
+        Raises `ConfigError` for a channel that was not calibrated, or no net speech.
+        """
+        line = self.channels.get(channel)
+        if line is None:
+            raise ConfigError(
+                f"No calibration for channel {channel!r}; there is one for "
+                f"{', '.join(sorted(self.channels))}.",
+                channel,
+            )
+        if not net_speech_s > 0:
+            raise ConfigError(
+                f"net_speech_s must be above 0; got {net_speech_s}. Score after the first hop.",
+                net_speech_s,
+            )
+        at, knots = math.log(net_speech_s), np.log(self.knots_s)
+        slope, offset = np.interp(at, knots, line.slope), np.interp(at, knots, line.offset)
+        llrs = slope * np.asarray(cosine, dtype=np.float64) + offset
+        return llrs if isinstance(cosine, np.ndarray) else float(llrs)
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Raise `ModelMismatch` unless this calibration is of the model with ``fingerprint``."""
+        if fingerprint != self.fingerprint:
+            raise ModelMismatch(
+                f"The calibration was fitted on model {self.fingerprint}, the model loaded is "
+                f"{fingerprint}. Use the calibration that came with it, or fit a new one.",
+                fingerprint,
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON. Raises `ConfigError` when ``fitted_on`` has no JSON form."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.fingerprint,
+            "knots_s": list(self.knots_s),
+            "channels": {
+                name: {"slope": list(line.slope), "offset": list(line.offset)}
+                for name, line in self.channels.items()
+            },
+            "fitted_on": dict(self.fitted_on),
+        }
+        try:
+            text = json.dumps(content, indent=2, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"fitted_on cannot be written as JSON: {error}.") from error
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what `save` wrote. Raises `ConfigError` that names file, key and what is allowed."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls._parsed(content)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.", str(path)) from error
+        except ValueError as error:
+            raise ConfigError(f"{path} is not JSON: {error}.", str(path)) from error
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error.message}", error.value) from error
+
+    @classmethod
+    def _parsed(cls, content: Any) -> Calibration:
+        content = _mapping(content, "the file")
+        expected = {"format", "version", "fingerprint", "knots_s", "channels", "fitted_on"}
+        unknown = set(content) - expected
+        if unknown:
+            key = min(unknown)
+            raise ConfigError(
+                f"unknown key {key!r}; allowed are {', '.join(sorted(expected))}.", key
+            )
+        for key, only in (("format", FORMAT), ("version", VERSION)):
+            if content.get(key) != only:
+                raise ConfigError(
+                    f"{key} is {content.get(key)!r}; this release reads {only!r}.",
+                    content.get(key),
+                )
+        fingerprint = content.get("fingerprint")
+        if not isinstance(fingerprint, str):
+            raise ConfigError(f"fingerprint must be a string; got {fingerprint!r}.", fingerprint)
+        channels = {}
+        for name, line in _mapping(content.get("channels"), "channels").items():
+            where = f"channels.{name}"
+            curves = _mapping(line, where)
+            if set(curves) != {"slope", "offset"}:
+                raise ConfigError(
+                    f"{where} must have slope and offset; got {', '.join(sorted(curves))}.", name
+                )
+            channels[name] = Line(
+                _numbers(curves["slope"], f"{where}.slope"),
+                _numbers(curves["offset"], f"{where}.offset"),
+            )
+        return cls(
+            fingerprint=fingerprint,
+            knots_s=_numbers(content.get("knots_s"), "knots_s"),
+            channels=channels,
+            fitted_on=_mapping(content.get("fitted_on", {}), "fitted_on"),
+        )
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a JSON object; got {value!r}.", value)
+    return value
+
+
+def _numbers(value: Any, where: str) -> tuple[float, ...]:
+    message = f"{where} must be a list of numbers; got {value!r}."
+    if not isinstance(value, list):
+        raise ConfigError(message, value)
+    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+        raise ConfigError(message, value)
+    try:
+        return tuple(float(item) for item in value)
+    except OverflowError as error:
+        raise ConfigError(message, value) from error

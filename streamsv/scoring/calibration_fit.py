@@ -1,0 +1,159 @@
+"""Fitting a calibration: logistic regression of "same person" on the cosine, knot by knot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamsv.errors import ConfigError, EvaluationSetError
+from streamsv.scoring.calibration import Calibration, Line
+from streamsv.scoring.sweep import FloatArray, checked_sides
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The trials of one set, scored when ``net_speech_s`` seconds of the test had been heard.
+
+    Fields
+    ------
+    channel: ``wideband`` or ``telephone``.
+    net_speech_s: seconds of net speech; one of the knots.
+    scores: float, shape (trials,): cosines.
+    is_target: bool, shape (trials,).
+    """
+
+    channel: str
+    net_speech_s: float
+    scores: npt.NDArray[Any]
+    is_target: npt.NDArray[Any]
+
+
+def fit_calibration(
+    observations: Sequence[Observation],
+    knots_s: Sequence[float],
+    fingerprint: str,
+    fitted_on: Mapping[str, Any],
+) -> Calibration:
+    """The calibration of the model with ``fingerprint``, one `fit_logistic` a channel and knot.
+
+    Observations of the same channel and knot (several sets) are pooled; every channel that occurs
+    needs at least one for each knot.
+
+    Raises `EvaluationSetError` when a knot of a channel has no trials of both kinds, when an
+    observation lies on no knot, or when targets do not score above impostors there.
+    """
+    for observation in observations:
+        if observation.net_speech_s not in knots_s:
+            raise EvaluationSetError(
+                f"An observation of channel {observation.channel} was made at "
+                f"{observation.net_speech_s} s; expected one of the knots {list(knots_s)}.",
+                observation.net_speech_s,
+            )
+    channels = {}
+    for channel in sorted({observation.channel for observation in observations}):
+        points = [
+            _fit_point(
+                [o for o in observations if (o.channel, o.net_speech_s) == (channel, knot_s)],
+                f"channel {channel} at {knot_s} s",
+            )
+            for knot_s in knots_s
+        ]
+        slopes, offsets = zip(*points, strict=True)
+        channels[channel] = Line(slopes, offsets)
+    return Calibration(fingerprint, tuple(float(k) for k in knots_s), channels, fitted_on)
+
+
+def fit_logistic(
+    scores: npt.ArrayLike, is_target: npt.ArrayLike, prior: float = 0.5, ridge: float = 1e-6
+) -> tuple[float, float]:
+    """Slope and offset such that slope * score + offset is the best natural-log LLR.
+
+    Minimizes Brümmer's prior-weighted cross-entropy (Brümmer and du Preez 2006; at a prior of 0.5
+    it is Cllr)
+
+        p mean over targets of ln(1 + e^-(llr + logit p))
+        + (1 - p) mean over impostors of ln(1 + e^(llr + logit p))
+        + ridge p (1 - p) / 2 slope'^2
+
+    by Newton's method with step halving; it is convex, so there is one answer. slope' is the
+    slope over scores scaled to unit variance: the ridge moves an ordinary fit by less than its
+    fourth digit, and keeps the slope finite where the scores separate the two sides.
+
+    ``scores`` (n,), ``is_target`` (n,). Raises `EvaluationSetError` when a side is empty, a score
+    not finite, or the lengths differ, `ConfigError` for a prior outside (0, 1) or a ridge not
+    above 0.
+    """
+    if not 0 < prior < 1:
+        raise ConfigError(f"prior must lie between 0 and 1; got {prior}.", prior)
+    if not 0 < ridge < math.inf:
+        raise ConfigError(f"ridge must be above 0; got {ridge}.", ridge)
+    values = np.asarray(scores, dtype=np.float64)
+    labels = np.asarray(is_target, dtype=np.bool_)
+    if values.shape != labels.shape:
+        raise EvaluationSetError(
+            f"Scores and labels must be of the same trials; got {values.shape} and {labels.shape}.",
+            str(labels.shape),
+        )
+    targets, impostors = checked_sides(values[labels], values[~labels])
+    weights = np.where(labels, prior / len(targets), (1 - prior) / len(impostors))
+    center = float(weights @ values)
+    spread = math.sqrt(float(weights @ (values - center) ** 2)) or 1.0
+    slope, offset = _newton(
+        (values - center) / spread,
+        np.where(labels, 1.0, -1.0),
+        weights,
+        math.log(prior / (1 - prior)),
+        ridge * prior * (1 - prior),
+    )
+    return slope / spread, offset - slope * center / spread
+
+
+def _newton(
+    scores: FloatArray, signs: FloatArray, weights: FloatArray, prior_log_odds: float, ridge: float
+) -> tuple[float, float]:
+    design = np.stack([scores, np.ones_like(scores)], axis=1)
+    penalty = np.array([ridge, 0.0])
+
+    def loss(line: FloatArray) -> float:
+        margins = signs * (design @ line + prior_log_odds)
+        return float(weights @ np.logaddexp(0.0, -margins) + penalty @ line**2 / 2)
+
+    line = np.zeros(2)
+    lowest = loss(line)
+    while True:
+        odds = design @ line + prior_log_odds
+        wrong = np.exp(-np.logaddexp(0.0, signs * odds))
+        gradient = -design.T @ (weights * signs * wrong) + penalty * line
+        curvature = weights * wrong * (1 - wrong)
+        step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty), gradient)
+        length = 1.0
+        while loss(line - length * step) >= lowest:
+            length /= 2
+            if length < 1e-9:
+                return float(line[0]), float(line[1])
+        line = line - length * step
+        lowest = loss(line)
+
+
+def _fit_point(observations: Sequence[Observation], where: str) -> tuple[float, float]:
+    if not observations:
+        raise EvaluationSetError(f"There are no trials for {where}; score a set there.", where)
+    try:
+        slope, offset = fit_logistic(
+            np.concatenate([np.asarray(o.scores) for o in observations]),
+            np.concatenate([np.asarray(o.is_target) for o in observations]),
+        )
+    except EvaluationSetError as error:
+        raise EvaluationSetError(f"{where}: {error.message}", error.value) from error
+    if slope <= 0:
+        raise EvaluationSetError(
+            f"{where}: targets do not score above impostors (slope {slope:.3g}), so there is "
+            "nothing to calibrate. Check the labels and the model.",
+            slope,
+        )
+    return slope, offset

@@ -1,0 +1,149 @@
+"""A calibration: its curves, its file, its errors."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamsv.errors import ConfigError, ModelMismatch
+from streamsv.scoring.calibration import Calibration, Line
+
+CONTENT = {
+    "format": "streamsv-calibration",
+    "version": 1,
+    "fingerprint": "abc",
+    "knots_s": [1, 2.0, 10.0],
+    "channels": {
+        "wideband": {"slope": [10.0, 20.0, 30.0], "offset": [-2.0, -5.0, -9.0]},
+        "telephone": {"slope": [5.0, 8.0, 9.0], "offset": [-1.0, -2.0, -3.0]},
+    },
+    "fitted_on": {"sets": ["made up"], "trials": 7},
+}
+
+
+def written(folder: Path, content: Any) -> Path:
+    path = folder / "calibration.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Calibration:
+    return Calibration.load(written(tmp_path, CONTENT))
+
+
+def test_at_a_knot_the_llr_is_its_line(calibration: Calibration) -> None:
+    assert calibration.llr(0.5, 2.0, "wideband") == pytest.approx(20 * 0.5 - 5)
+    assert calibration.llr(0.5, 10.0, "telephone") == pytest.approx(9 * 0.5 - 3)
+
+
+def test_between_knots_the_line_is_linear_in_log_seconds(calibration: Calibration) -> None:
+    middle = math.sqrt(2.0 * 10.0)
+    assert calibration.llr(0.5, middle, "wideband") == pytest.approx(25 * 0.5 - 7)
+
+
+def test_outside_the_knots_the_nearest_line_holds(calibration: Calibration) -> None:
+    assert calibration.llr(0.5, 0.08, "wideband") == calibration.llr(0.5, 1.0, "wideband")
+    assert calibration.llr(0.5, 3600.0, "wideband") == calibration.llr(0.5, 10.0, "wideband")
+
+
+def test_an_array_of_cosines_gives_the_same_as_each_alone(calibration: Calibration) -> None:
+    cosines = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    llrs = calibration.llr(cosines, 1.5, "telephone")
+    assert llrs.shape == (2, 3)
+    assert llrs.dtype == np.float64
+    alone = [calibration.llr(float(cosine), 1.5, "telephone") for cosine in cosines.flat]
+    assert llrs.ravel().tolist() == alone
+    assert type(calibration.llr(np.float32(0.5), 1.5, "telephone")) is float
+
+
+@given(st.floats(0.01, 100), st.floats(-1, 1), st.floats(1e-3, 1))
+def test_a_higher_cosine_is_always_more_evidence(seconds: float, low: float, step: float) -> None:
+    calibration = Calibration("abc", (1.0, 3.0), {"telephone": Line((4.0, 9.0), (-1.0, -4.0))})
+    higher = calibration.llr(low + step, seconds, "telephone")
+    assert higher > calibration.llr(low, seconds, "telephone")
+
+
+def test_what_is_saved_is_loaded_again(calibration: Calibration, tmp_path: Path) -> None:
+    calibration.save(tmp_path / "again.json")
+    assert Calibration.load(tmp_path / "again.json") == calibration
+    assert json.loads((tmp_path / "again.json").read_text()) == CONTENT
+
+
+def test_an_unknown_channel_or_no_speech_is_refused(calibration: Calibration) -> None:
+    with pytest.raises(ConfigError, match="'fm'; there is one for telephone, wideband"):
+        calibration.llr(0.5, 1.0, "fm")
+    for seconds in (0.0, -1.0, math.nan):
+        with pytest.raises(ConfigError, match="net_speech_s"):
+            calibration.llr(0.5, seconds, "wideband")
+
+
+def test_the_calibration_of_another_model_is_refused(calibration: Calibration) -> None:
+    calibration.check_fingerprint("abc")
+    with pytest.raises(ModelMismatch, match="fitted on model abc, the model loaded is xyz"):
+        calibration.check_fingerprint("xyz")
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**CONTENT, **changes}
+
+
+def wideband(**changes: Any) -> dict[str, Any]:
+    line = {"slope": [1, 2, 3], "offset": [0, 0, 0], **changes}
+    return changed(channels={"wideband": line})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "is not JSON"),
+        ([], "the file must be a JSON object"),
+        (changed(format="other"), "format is 'other'; this release reads 'streamsv-calibration'"),
+        (changed(version=2), "version is 2; this release reads 1"),
+        (changed(fingerprint=None), "fingerprint must be a string"),
+        (changed(fingerprint=""), "fingerprint is empty"),
+        (changed(extra=1), "unknown key 'extra'; allowed are"),
+        (changed(knots_s="1"), "knots_s must be a list of numbers"),
+        (changed(knots_s=[1, True, 3]), "knots_s must be a list of numbers"),
+        (changed(knots_s=[1, 10**400, 3]), "knots_s must be a list of numbers"),
+        (changed(knots_s=[]), "knots_s must be rising seconds above 0"),
+        (changed(knots_s=[0, 1, 2]), "knots_s must be rising seconds above 0"),
+        (changed(knots_s=[1, 3, 2]), "knots_s must be rising seconds above 0"),
+        (changed(knots_s=[1, 2, math.nan]), "knots_s must be rising seconds above 0"),
+        (changed(channels=[]), "channels must be a JSON object"),
+        (changed(channels={}), "channels is empty"),
+        (changed(channels={"wideband": 3}), "channels.wideband must be a JSON object"),
+        (changed(channels={"wideband": {"slope": []}}), "must have slope and offset; got slope"),
+        (wideband(slope=[1, 2]), "wideband.slope has 2 values; expected one for each of the 3"),
+        (wideband(slope=[1, 2, 0]), "channels.wideband.slope holds 0.0; .* above 0"),
+        (wideband(offset=[1, 2, math.inf]), "wideband.offset holds inf; .* finite"),
+        (changed(fitted_on=3), "fitted_on must be a JSON object"),
+    ],
+)
+def test_a_malformed_file_is_refused_by_file_key_and_value(
+    tmp_path: Path, content: Any, says: str
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(ConfigError, match=says) as refusal:
+        Calibration.load(path)
+    assert str(path) in refusal.value.message
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.json cannot be read"):
+        Calibration.load(tmp_path / "none.json")
+
+
+def test_metadata_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    lines = {"wideband": Line((1.0,), (0.0,))}
+    for value in (object(), math.nan):
+        with pytest.raises(ConfigError, match="fitted_on cannot be written"):
+            Calibration("abc", (1.0,), lines, {"x": value}).save(tmp_path / "no.json")
+    assert not (tmp_path / "no.json").exists()

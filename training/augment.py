@@ -1,0 +1,129 @@
+"""Damage for the student's copy: rooms, noise, other voices, devices, telephones, clipping.
+
+All in batches of torch tensors, mostly in the frequency domain, with every choice drawn from
+the generator that the caller passes: the same seed damages the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.config import AugmentConfig
+from training.manifest import read_sounds
+
+RATE = 16_000
+
+
+def mulaw_round_trip(x: Tensor) -> Tensor:
+    """What is left of ``x`` in [-1, 1] after 8-bit mu-law (ITU-T G.711, mu = 255)."""
+    compressed = torch.sign(x) * torch.log1p(255.0 * x.abs().clamp(max=1.0)) / math.log(256.0)
+    rounded = torch.round(compressed * 127.5) / 127.5
+    return torch.sign(rounded) * torch.expm1(rounded.abs() * math.log(256.0)) / 255.0
+
+
+def _load(path: Path) -> NDArray[np.float32]:
+    pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = pcm.mean(axis=1)
+    return np.asarray(soxr.resample(mono, rate, RATE) if rate != RATE else mono, np.float32)
+
+
+class Augmenter:
+    """Damages batches of speech (batch, samples), 16 kHz, in [-1, 1].
+
+    ``sounds`` is the manifest of noises and rooms (see :func:`training.manifest.read_sounds`).
+    """
+
+    def __init__(self, config: AugmentConfig, sounds: Path) -> None:
+        self.config = config
+        self._noises: list[Tensor] = []
+        self._rooms: list[Tensor] = []
+        for sound in read_sounds(sounds):
+            pcm = _load(sound.path)
+            if sound.kind == "room":
+                self._rooms.append(self._aligned(pcm))
+            elif float(np.abs(pcm).max(initial=0.0)) > 1e-4:
+                self._noises.append(torch.from_numpy(pcm))
+
+    @staticmethod
+    def _aligned(response: NDArray[np.float32]) -> Tensor:
+        """A room response that begins with its direct sound, at most 0.5 s, of unit energy."""
+        start = int(np.abs(response).argmax())
+        cut = response[start : start + RATE // 2]
+        return torch.from_numpy(cut / np.sqrt(np.sum(cut**2) + 1e-9))
+
+    def __call__(self, clean: Tensor, generator: np.random.Generator) -> Tensor:
+        """(batch, samples) clean -> damaged, the same shape."""
+        batch, samples = clean.shape
+        size = samples + RATE // 2
+        x = clean
+        if self.config.room and self._rooms:
+            x = self._in_rooms(x, size, generator)
+        x = self._with_noise(x, generator)
+        x = torch.fft.irfft(torch.fft.rfft(x, size) * self._channels(batch, size, generator), size)
+        x = x[:, :samples]
+        level = 10 ** (generator.uniform(-36.0, -14.0, (batch, 1)) / 20)
+        x = x * (torch.from_numpy(level).float() / (x.square().mean(1, keepdim=True).sqrt() + 1e-6))
+        clipped = torch.from_numpy(generator.random((batch, 1)) < self.config.clipping)
+        loud = (x * 8.0).clamp(-0.7, 0.7)
+        x = torch.where(clipped, loud, x).clamp(-1.0, 1.0)
+        coded = torch.from_numpy(generator.random((batch, 1)) < self.config.telephone)
+        return torch.where(coded, mulaw_round_trip(x), x)
+
+    def _in_rooms(self, x: Tensor, size: int, generator: np.random.Generator) -> Tensor:
+        responses = torch.zeros(len(x), RATE // 2)
+        responses[:, 0] = 1.0
+        for row in np.flatnonzero(generator.random(len(x)) < self.config.room):
+            room = self._rooms[int(generator.integers(len(self._rooms)))]
+            responses[row] = 0.0
+            responses[row, : len(room)] = room
+        spectrum = torch.fft.rfft(x, size) * torch.fft.rfft(responses, size)
+        return torch.fft.irfft(spectrum, size)[:, : x.shape[1]]
+
+    def _with_noise(self, x: Tensor, generator: np.random.Generator) -> Tensor:
+        batch, samples = x.shape
+        power = x.square().mean(1, keepdim=True)
+        noisy = x.clone()
+        for row in np.flatnonzero(generator.random(batch) < self.config.noise):
+            noise = self._stretch(samples, generator)
+            noisy[row] += self._scaled(noise, power[row], self.config.noise_snr_db, generator)
+        for row in np.flatnonzero(generator.random(batch) < self.config.babble):
+            others = torch.from_numpy(generator.integers(0, batch, int(generator.integers(2, 6))))
+            babble = x[others].mean(0)
+            noisy[row] += self._scaled(babble, power[row], self.config.babble_snr_db, generator)
+        return noisy
+
+    def _stretch(self, samples: int, generator: np.random.Generator) -> Tensor:
+        noise = self._noises[int(generator.integers(len(self._noises)))]
+        repeats = 1 + (samples - 1) // len(noise) + 1
+        start = int(generator.integers(len(noise)))
+        return noise.repeat(repeats)[start : start + samples]
+
+    @staticmethod
+    def _scaled(
+        noise: Tensor, power: Tensor, snr_db: tuple[float, float], generator: np.random.Generator
+    ) -> Tensor:
+        wanted = power / 10 ** (generator.uniform(*snr_db) / 10)
+        return noise * torch.sqrt(wanted / (noise.square().mean() + 1e-9))
+
+    def _channels(self, batch: int, size: int, generator: np.random.Generator) -> Tensor:
+        """Magnitude responses (batch, size / 2 + 1): device curves and telephone bands."""
+        hertz = torch.arange(size // 2 + 1) * (RATE / size)
+        octaves = torch.log2(hertz.clamp(min=50.0) / 50.0) / math.log2(160.0)
+        decibels = torch.zeros(batch, len(hertz))
+        for row in np.flatnonzero(generator.random(batch) < self.config.equalizer):
+            for order in range(1, 5):
+                gain, phase = generator.normal(0, 5.0 / order), generator.uniform(0, 2 * math.pi)
+                decibels[row] += gain * torch.cos(math.pi * order * octaves + phase)
+        for row in np.flatnonzero(generator.random(batch) < self.config.telephone):
+            low, high = generator.uniform(50.0, 350.0), generator.uniform(3200.0, 3900.0)
+            decibels[row] -= 24.0 * torch.relu(torch.log2(low / hertz.clamp(min=20.0)))
+            decibels[row] -= 0.2 * torch.relu(hertz - high)
+        return torch.pow(10.0, decibels.clamp(min=-100.0) / 20.0)

@@ -1,0 +1,152 @@
+"""Batches of crops from the cache, each a function of the seed and the step alone.
+
+Nothing is remembered between steps, so a run that was killed goes on with the very batches that
+an uninterrupted run would have had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamsv.errors import ConfigError
+from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
+from training.config import DataConfig
+from training.manifest import is_labeled
+from training.prepare import FRAME_SAMPLES, CachedClip, folder_of
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """``pcm`` (batch, samples) clean; ``targets`` (batch, dimension) unit teacher embeddings;
+    ``frames`` (batch, frames, features) teacher frames; ``frames_valid`` (batch, frames)."""
+
+    pcm: Tensor
+    targets: Tensor
+    frames: Tensor
+    frames_valid: Tensor
+
+
+def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True), np.float32)
+
+
+class CropSource:
+    """All cached clips, their targets, and the draw of crops.
+
+    A teacher embedding is centered on the mean of its channel (true telephone or wideband), so
+    that strangers are near cosine 0 and the channel is not part of the target; it is then mixed
+    with the mean of its speaker where labels exist (``speaker_share``).
+
+    Attributes
+    ----------
+    bank:
+        (speakers, dimension) unit centers of all labeled speakers, the classes of the
+        posterior loss.
+    """
+
+    def __init__(self, config: DataConfig, seed: int, speaker_share: float) -> None:
+        self._seed = seed
+        self._clips: list[CachedClip] = []
+        self._speech: list[NDArray[np.int16]] = []
+        self._frames: list[NDArray[np.float16]] = []
+        self._speed_of: list[int] = []
+        embeddings = []
+        for number, speed in enumerate(config.speeds):
+            folder = folder_of(Path(config.cache), speed)
+            if not (folder / "index.json").is_file():
+                raise ConfigError(
+                    f"The cache has no complete {folder}. Run `python -m training prepare CONFIG`.",
+                    str(folder),
+                )
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            clips = [CachedClip(**clip) for clip in index["clips"]]
+            self._clips += clips
+            self._speed_of += [number] * len(clips)
+            self._speech.append(np.memmap(folder / "speech.i16", np.int16, "r"))
+            frames = np.memmap(folder / "frames.f16", np.float16, "r")
+            self._frames.append(frames.reshape(-1, index["features"]))
+            embeddings.append(np.load(folder / "embeddings.npy"))
+        self.features = self._frames[0].shape[1]
+        self._targets, self.bank = self._make_targets(np.concatenate(embeddings), speaker_share)
+        self._odds = self._make_odds(config.source_weights)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def _make_targets(
+        self, embeddings: NDArray[np.float32], speaker_share: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        units = _unit(embeddings)
+        telephone = np.array([clip.is_telephone for clip in self._clips])
+        for channel in (telephone, ~telephone):
+            if channel.any():
+                units[channel] -= units[channel].mean(axis=0)
+        units = _unit(units)
+        speakers: dict[str, list[int]] = {}
+        for row, clip in enumerate(self._clips):
+            if is_labeled(clip.source):
+                speakers.setdefault(f"{clip.source}/{clip.speaker}", []).append(row)
+        centers = []
+        targets = units.copy()
+        for rows in speakers.values():
+            center = _unit(units[rows].mean(axis=0))
+            centers.append(center)
+            targets[rows] = _unit((1 - speaker_share) * units[rows] + speaker_share * center)
+        return targets, np.stack(centers)
+
+    def _make_odds(self, weights: dict[str, float]) -> NDArray[np.float64]:
+        """The probability of each clip: source by weight, speaker evenly, clip by length."""
+        totals: dict[str, dict[str, float]] = {}
+        lengths = np.array([min(clip.samples, 20 * 16_000) for clip in self._clips], float)
+        for clip, length in zip(self._clips, lengths, strict=True):
+            speakers = totals.setdefault(clip.source, {})
+            speakers[clip.speaker] = speakers.get(clip.speaker, 0.0) + length
+
+        def weight(source: str) -> float:
+            matching = [prefix for prefix in weights if source.startswith(prefix)]
+            return weights[max(matching, key=len)] if matching else 1.0
+
+        odds = np.array(
+            [
+                weight(clip.source)
+                / len(totals[clip.source])
+                * (length / totals[clip.source][clip.speaker])
+                for clip, length in zip(self._clips, lengths, strict=True)
+            ]
+        )
+        return odds / odds.sum()
+
+    def draw(self, step: int, crops: int, hops: int) -> tuple[Batch, np.random.Generator]:
+        """The batch of a step, and the generator to damage it with."""
+        generator = np.random.default_rng([self._seed, step])
+        rows = generator.choice(len(self._clips), crops, p=self._odds)
+        samples, frames = hops * HOP_SAMPLES, hops * HOP_FRAMES
+        pcm = np.zeros((crops, samples), np.float32)
+        targets = np.zeros((crops, frames, self.features), np.float32)
+        valid = np.zeros((crops, frames), bool)
+        for place, row in enumerate(rows):
+            clip, speed = self._clips[row], self._speed_of[row]
+            spare = max(0, clip.samples - samples) // FRAME_SAMPLES
+            first = int(generator.integers(spare + 1))
+            start = clip.start + first * FRAME_SAMPLES
+            take = min(samples, clip.samples - first * FRAME_SAMPLES)
+            speech = self._speech[speed][start : start + take].astype(np.float32) / 32_768
+            pcm[place] = np.resize(speech, samples)
+            known = max(0, min(frames, clip.frames - first, take // FRAME_SAMPLES))
+            frame_start = clip.frame_start + first
+            targets[place, :known] = self._frames[speed][frame_start : frame_start + known]
+            valid[place, :known] = True
+        batch = Batch(
+            torch.from_numpy(pcm),
+            torch.from_numpy(self._targets[rows]),
+            torch.from_numpy(targets),
+            torch.from_numpy(valid),
+        )
+        return batch, generator

@@ -1,0 +1,47 @@
+"""A run on disk: one checkpoint, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamsv.errors import ConfigError, ModelLoadError
+from streamsv.nn.config import ModelConfig
+from streamsv.nn.student import Student
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` beside ``path`` and move it there, so that a kill leaves the old one."""
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint. Raises ModelLoadError if it is missing or damaged."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelLoadError(f"There is no checkpoint at {path}.", str(path)) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} is not a readable checkpoint: {error}", str(path)) from error
+    if not isinstance(content, dict) or "model_config" not in content:
+        raise ModelLoadError(f"{path} is not a checkpoint of streamsv's training.", str(path))
+    return content
+
+
+def load_student(path: Path) -> Student:
+    """The student with the averaged weights of a checkpoint, in evaluation mode."""
+    content = load_checkpoint(path)
+    student = Student(ModelConfig.from_dict(content["model_config"]))
+    try:
+        student.load_state_dict(content["average"])
+    except RuntimeError as error:
+        raise ConfigError(f"{path} does not fit its own configuration: {error}", None) from error
+    return student.eval()

@@ -1,0 +1,48 @@
+"""What the student is drawn to: the teacher's embedding, its speaker posteriors, its frames."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def embedding_loss(prefixes: Tensor, targets: Tensor) -> Tensor:
+    """Mean of 1 - cos between running embeddings (batch, prefixes, d) and targets (batch, d).
+
+    The target is the teacher's answer to the *whole* clip: early embeddings are drawn to what
+    will be known later (prefix distillation).
+    """
+    return (1.0 - (prefixes * targets[:, None]).sum(dim=2)).mean()
+
+
+def posterior_loss(prefixes: Tensor, targets: Tensor, bank: Tensor, scale: float) -> Tensor:
+    """KL from the teacher's speaker posterior to the student's, over a bank of speakers.
+
+    p(k | z) = softmax_k(scale cos(z, bank_k)) for both; ``prefixes`` (batch, prefixes, d),
+    ``targets`` (batch, d), ``bank`` (speakers, d), all of unit length. Soft posteriors say which
+    strangers a voice resembles, which a cosine alone does not.
+    """
+    wanted = F.log_softmax(scale * targets @ bank.t(), dim=1)[:, None]
+    given = F.log_softmax(scale * prefixes @ bank.t(), dim=2)
+    return (wanted.exp() * (wanted - given)).sum(dim=2).mean()
+
+
+def frame_loss(frames: Tensor, targets: Tensor, valid: Tensor, spread: Tensor, delay: int) -> Tensor:
+    """Mean squared error of frames in units of the teacher's variance, averaged over frames.
+
+    ``frames`` and ``targets`` (batch, frames, features), ``valid`` (batch, frames), ``spread``
+    (features,) the teacher's standard deviations. The student gives teacher frame i at its frame
+    ``i + delay``; unpaired edges are left out.
+    """
+    last = frames.shape[1] - delay
+    error = ((frames[:, delay:].float() - targets[:, :last]) / spread).square().mean(dim=2)
+    mask = valid[:, :last].float()
+    return (error * mask).sum() / mask.sum().clamp(min=1.0)
+
+
+def draw_prefixes(hops: int, count: int, first: int, generator: torch.Generator) -> Tensor:
+    """``count`` hop indices: the last one, and others drawn evenly in the logarithm of time."""
+    low, high = torch.log(torch.tensor([float(first), float(hops)]))
+    drawn = torch.exp(low + (high - low) * torch.rand(count - 1, generator=generator)).long()
+    return torch.cat([drawn.clamp(max=hops - 1), torch.tensor([hops - 1])])

@@ -1,0 +1,61 @@
+"""The teacher: a speaker encoder whose answers the student learns to give early and cheaply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kaldi_native_fbank as knf
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from streamsv.errors import ConfigError
+
+Floats = NDArray[np.float32]
+
+
+def kaldi_filterbanks(pcm: Floats) -> Floats:
+    """80 Kaldi log-mel filterbanks, 25 ms / 10 ms, no dither, mean over the clip removed.
+
+    ``pcm`` float32 (samples,), 16 kHz, in [-1, 1]; returns (frames, 80) float32.
+    """
+    options = knf.FbankOptions()
+    options.frame_opts.dither = 0
+    options.frame_opts.samp_freq = 16_000
+    options.mel_opts.num_bins = 80
+    banks = knf.OnlineFbank(options)
+    banks.accept_waveform(16_000, pcm.tolist())
+    banks.input_finished()
+    frames = np.stack([banks.get_frame(i) for i in range(banks.num_frames_ready)])
+    return np.asarray(frames - frames.mean(axis=0), dtype=np.float32)
+
+
+class OnnxTeacher:
+    """Any ONNX speaker encoder that takes Kaldi filterbanks, such as CAM++.
+
+    Input ``feats`` (batch, frames, 80); outputs ``embedding`` (batch, dimension) and, for
+    frame-level targets, ``frames`` (batch, about frames / 2, features), 50 a second.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise ConfigError(
+                f"There is no teacher at {path}. Set teacher.path to an ONNX speaker encoder.",
+                str(path),
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = ort.InferenceSession(str(path), options)
+        outputs = [output.name for output in self._session.get_outputs()]
+        for name in ("embedding", "frames"):
+            if name not in outputs:
+                raise ConfigError(
+                    f"The teacher {path} has no output {name!r}; it has {', '.join(outputs)}.",
+                    name,
+                )
+
+    def __call__(self, pcm: Floats) -> tuple[Floats, Floats]:
+        """``pcm`` float32 (samples,) -> embedding (dimension,), frames (frames, features)."""
+        banks = kaldi_filterbanks(pcm)
+        embedding, frames = self._session.run(["embedding", "frames"], {"feats": banks[None]})
+        return np.asarray(embedding[0], np.float32), np.asarray(frames[0], np.float32)
