@@ -8,7 +8,6 @@ are nested tables. Each dataclass checks its own values in ``__post_init__`` and
 from __future__ import annotations
 
 import dataclasses
-import enum
 import types
 import typing
 from collections.abc import Mapping
@@ -26,7 +25,8 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass ``cls`` from nested plain values.
 
     ``where`` is the dotted name of this table, for error messages. Lists become tuples and
-    whole numbers become floats where the field's type says so.
+    whole numbers become floats where the field's type says so. A field is a bool, an int, a
+    float, a str, one of these ``| None``, a tuple or a dict of them, or another such dataclass.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where or 'The file'} must be a table of keys and values.", str(values))
@@ -54,7 +54,7 @@ def load(cls: type[T], path: Path) -> T:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error}", str(path)) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
         raise ConfigError(f"{path} is not YAML: {error}", str(path)) from error
     try:
         return from_mapping(cls, {} if values is None else values)
@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value.value if isinstance(value, enum.Enum) else value
+    return value
 
 
 def _converted(wanted: Any, value: Any, name: str) -> Any:
@@ -101,7 +101,10 @@ def _converted(wanted: Any, value: Any, name: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {str(k): _converted(arguments[1], item, f"{name}.{k}") for k, item in value.items()}
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{name} is too large a number.", str(value)) from error
     if wanted is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if wanted in (str, bool) and isinstance(value, wanted):

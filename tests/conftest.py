@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,24 @@ import soundfile
 from numpy.typing import NDArray
 
 CLIPS = Path(__file__).parent.parent / "streamsv" / "clips"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where ``STREAMSV_CI_REQUIRES`` is ``portaudio,pulseaudio``, a skipped test that is marked
+    ``needs_portaudio`` or ``needs_pulseaudio`` has failed: its system package should be there."""
+    report = yield
+    required = {
+        f"needs_{name.strip()}" for name in os.environ.get("STREAMSV_CI_REQUIRES", "").split(",")
+    }
+    missing = required & {marker.name for marker in item.iter_markers()}
+    if report.skipped and not hasattr(report, "wasxfail") and missing:
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{', '.join(sorted(missing))} is required here, but: {why}"
+    return report
 
 
 class Clips:

@@ -29,6 +29,16 @@ def mulaw_round_trip(x: Tensor) -> Tensor:
     return torch.sign(rounded) * torch.expm1(rounded.abs() * math.log(256.0)) / 255.0
 
 
+def fast_size(least: int) -> int:
+    """The smallest 2^a 3^b 5^c at or above ``least``: a length that Fourier transforms like."""
+    best = 1 << (least - 1).bit_length()
+    for fives in (1, 5, 25, 125):
+        for threes in (1, 3, 9, 27, 81):
+            factor = fives * threes
+            best = min(best, factor << max(0, (-(-least // factor) - 1).bit_length()))
+    return best
+
+
 def _load(path: Path) -> NDArray[np.float32]:
     pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = pcm.mean(axis=1)
@@ -62,30 +72,33 @@ class Augmenter:
     def __call__(self, clean: Tensor, generator: np.random.Generator) -> Tensor:
         """(batch, samples) clean -> damaged, the same shape."""
         batch, samples = clean.shape
-        size = samples + RATE // 2
-        x = clean
-        if self.config.room and self._rooms:
-            x = self._in_rooms(x, size, generator)
-        x = self._with_noise(x, generator)
-        x = torch.fft.irfft(torch.fft.rfft(x, size) * self._channels(batch, size, generator), size)
-        x = x[:, :samples]
-        level = 10 ** (generator.uniform(-36.0, -14.0, (batch, 1)) / 20)
-        x = x * (torch.from_numpy(level).float() / (x.square().mean(1, keepdim=True).sqrt() + 1e-6))
-        clipped = torch.from_numpy(generator.random((batch, 1)) < self.config.clipping)
-        loud = (x * 8.0).clamp(-0.7, 0.7)
-        x = torch.where(clipped, loud, x).clamp(-1.0, 1.0)
-        coded = torch.from_numpy(generator.random((batch, 1)) < self.config.telephone)
-        return torch.where(coded, mulaw_round_trip(x), x)
+        x = self._with_noise(self._in_rooms(clean, generator), generator)
+        is_coded = torch.from_numpy(generator.random(batch) < self.config.telephone)
+        size = fast_size(samples + RATE // 16)
+        response = self._channels(is_coded, size, generator)
+        x = torch.fft.irfft(torch.fft.rfft(x, size) * response, size)[:, :samples]
+        level = torch.from_numpy(10 ** (generator.uniform(-36.0, -14.0, (batch, 1)) / 20)).float()
+        x = x * (level / (x.square().mean(1, keepdim=True).sqrt() + 1e-6))
+        is_clipped = torch.from_numpy(generator.random(batch) < self.config.clipping)
+        limit = level * torch.from_numpy(generator.uniform(1.0, 2.5, (batch, 1))).float()
+        x = torch.where(is_clipped[:, None], torch.minimum(torch.maximum(x, -limit), limit), x)
+        x[is_coded] = mulaw_round_trip(x[is_coded])
+        return x.clamp(-1.0, 1.0)
 
-    def _in_rooms(self, x: Tensor, size: int, generator: np.random.Generator) -> Tensor:
-        responses = torch.zeros(len(x), RATE // 2)
-        responses[:, 0] = 1.0
-        for row in np.flatnonzero(generator.random(len(x)) < self.config.room):
+    def _in_rooms(self, x: Tensor, generator: np.random.Generator) -> Tensor:
+        if not self._rooms:
+            return x
+        samples = x.shape[1]
+        rows = np.flatnonzero(generator.random(len(x)) < self.config.room)
+        responses = torch.zeros(len(rows), RATE // 2)
+        for place in range(len(rows)):
             room = self._rooms[int(generator.integers(len(self._rooms)))]
-            responses[row] = 0.0
-            responses[row, : len(room)] = room
-        spectrum = torch.fft.rfft(x, size) * torch.fft.rfft(responses, size)
-        return torch.fft.irfft(spectrum, size)[:, : x.shape[1]]
+            responses[place, : len(room)] = room
+        size = fast_size(samples + RATE // 2)
+        spectrum = torch.fft.rfft(x[rows], size) * torch.fft.rfft(responses, size)
+        echoing = x.clone()
+        echoing[rows] = torch.fft.irfft(spectrum, size)[:, :samples]
+        return echoing
 
     def _with_noise(self, x: Tensor, generator: np.random.Generator) -> Tensor:
         batch, samples = x.shape
@@ -113,17 +126,24 @@ class Augmenter:
         wanted = power / 10 ** (generator.uniform(*snr_db) / 10)
         return noise * torch.sqrt(wanted / (noise.square().mean() + 1e-9))
 
-    def _channels(self, batch: int, size: int, generator: np.random.Generator) -> Tensor:
-        """Magnitude responses (batch, size / 2 + 1): device curves and telephone bands."""
-        hertz = torch.arange(size // 2 + 1) * (RATE / size)
+    def _channels(self, is_coded: Tensor, size: int, generator: np.random.Generator) -> Tensor:
+        """Magnitude responses (batch, size / 2 + 1): device curves, and telephone bands where
+        ``is_coded`` (batch,). Drawn on a coarse grid, then interpolated.
+        """
+        batch = len(is_coded)
+        hertz = torch.linspace(0.0, RATE / 2, 513)
         octaves = torch.log2(hertz.clamp(min=50.0) / 50.0) / math.log2(160.0)
         decibels = torch.zeros(batch, len(hertz))
         for row in np.flatnonzero(generator.random(batch) < self.config.equalizer):
             for order in range(1, 5):
                 gain, phase = generator.normal(0, 5.0 / order), generator.uniform(0, 2 * math.pi)
                 decibels[row] += gain * torch.cos(math.pi * order * octaves + phase)
-        for row in np.flatnonzero(generator.random(batch) < self.config.telephone):
+        for row in np.flatnonzero(is_coded.numpy()):
             low, high = generator.uniform(50.0, 350.0), generator.uniform(3200.0, 3900.0)
             decibels[row] -= 24.0 * torch.relu(torch.log2(low / hertz.clamp(min=20.0)))
             decibels[row] -= 0.2 * torch.relu(hertz - high)
-        return torch.pow(10.0, decibels.clamp(min=-100.0) / 20.0)
+        gains = torch.pow(10.0, decibels.clamp(min=-100.0) / 20.0)
+        wanted = size // 2 + 1
+        return torch.nn.functional.interpolate(
+            gains[:, None], wanted, mode="linear", align_corners=True
+        )[:, 0]

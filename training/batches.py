@@ -25,7 +25,9 @@ from training.prepare import FRAME_SAMPLES, CachedClip, folder_of
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
     """``pcm`` (batch, samples) clean; ``targets`` (batch, dimension) unit teacher embeddings;
-    ``frames`` (batch, frames, features) teacher frames; ``frames_valid`` (batch, frames)."""
+    ``frames`` (batch, frames, features) teacher frames; ``frames_valid`` (batch, frames). The
+    last two are empty, (batch, 0, features) and (batch, 0), where frames are not asked for.
+    """
 
     pcm: Tensor
     targets: Tensor
@@ -51,8 +53,11 @@ class CropSource:
         posterior loss.
     """
 
-    def __init__(self, config: DataConfig, seed: int, speaker_share: float) -> None:
+    def __init__(
+        self, config: DataConfig, seed: int, speaker_share: float, with_frames: bool = True
+    ) -> None:
         self._seed = seed
+        self._with_frames = with_frames
         self._clips: list[CachedClip] = []
         self._speech: list[NDArray[np.int16]] = []
         self._frames: list[NDArray[np.float16]] = []
@@ -121,13 +126,13 @@ class CropSource:
                 for clip, length in zip(self._clips, lengths, strict=True)
             ]
         )
-        return odds / odds.sum()
+        return np.asarray(odds / odds.sum(), np.float64)
 
     def draw(self, step: int, crops: int, hops: int) -> tuple[Batch, np.random.Generator]:
         """The batch of a step, and the generator to damage it with."""
         generator = np.random.default_rng([self._seed, step])
         rows = generator.choice(len(self._clips), crops, p=self._odds)
-        samples, frames = hops * HOP_SAMPLES, hops * HOP_FRAMES
+        samples, frames = hops * HOP_SAMPLES, hops * HOP_FRAMES * self._with_frames
         pcm = np.zeros((crops, samples), np.float32)
         targets = np.zeros((crops, frames, self.features), np.float32)
         valid = np.zeros((crops, frames), bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelLoadError(f"There is no checkpoint at {path}.", str(path)) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError) as error:
         raise ModelLoadError(f"{path} is not a readable checkpoint: {error}", str(path)) from error
     if not isinstance(content, dict) or "model_config" not in content:
         raise ModelLoadError(f"{path} is not a checkpoint of streamsv's training.", str(path))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from streamsv.config import to_mapping
+from streamsv.errors import ConfigError
+from streamsv.nn.frontend import LogMelFrontEnd
 from streamsv.nn.student import Student
 from training.augment import Augmenter
 from training.batches import Batch, CropSource
@@ -42,7 +44,10 @@ class Trainer:
         self.config = config
         self.folder = Path(config.run_dir) / config.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.source = CropSource(config.data, config.seed, config.loss.speaker_share)
+        self.source = CropSource(
+            config.data, config.seed, config.loss.speaker_share, config.loss.frames > 0
+        )
+        self._check_dimensions()
         self.augment = Augmenter(config.augment, Path(config.data.sounds))
         self.student = Student(config.model).train()
         self.average = Student(config.model).requires_grad_(False)
@@ -60,6 +65,21 @@ class Trainer:
     def checkpoint(self) -> Path:
         """Where the run is saved."""
         return self.folder / "checkpoint.pt"
+
+    def _check_dimensions(self) -> None:
+        model = self.config.model
+        teacher = self.source.bank.shape[1]
+        if model.embedding != teacher:
+            raise ConfigError(
+                f"model.embedding is {model.embedding}; the teacher's embedding has {teacher}.",
+                model.embedding,
+            )
+        if self.config.loss.frames and model.pooling_dim != self.source.features:
+            raise ConfigError(
+                f"model.pooling_dim is {model.pooling_dim}; the teacher's frames have "
+                f"{self.source.features}. Make them equal, or set loss.frames to 0.",
+                model.pooling_dim,
+            )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         decay = self.config.optimizer.weight_decay
@@ -93,16 +113,18 @@ class Trainer:
         for number in range(8):
             batch, generator = self.source.draw(-1 - number & 0x7FFFFFFF, 32, 38)
             damaged = self.augment(batch.pcm, generator)
-            if self.config.model.front_end == "logmel":
-                logmel = self.student.front_end.logmel
+            front_end = self.student.front_end
+            if isinstance(front_end, LogMelFrontEnd):
+                logmel = front_end.logmel
                 padded = torch.nn.functional.pad(damaged, (240, 0))
                 energies.append(logmel.log_energies(padded).flatten(0, 1))
             frames.append(batch.frames[batch.frames_valid])
-        self.spread = torch.cat(frames).std(dim=0).clamp(min=1e-3)
-        if energies:
+        if self.config.loss.frames:
+            self.spread = torch.cat(frames).std(dim=0).clamp(min=0.2)
+        if energies and isinstance(front_end, LogMelFrontEnd):
             joined = torch.cat(energies)
             within = torch.cat([e - e.mean(dim=0) for e in energies])
-            self.student.front_end.logmel.set_statistics(joined.mean(dim=0), within.std(dim=0))
+            front_end.logmel.set_statistics(joined.mean(dim=0), within.std(dim=0))
 
     def save(self) -> None:
         """Write the checkpoint: all that the run depends on."""
@@ -165,9 +187,7 @@ class Trainer:
         total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.student.parameters(), config.optimizer.clip_norm
-        )
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), config.optimizer.clip_norm)
         if torch.isfinite(norm):
             self.optimizer.step()
         self._update_average()
@@ -178,12 +198,10 @@ class Trainer:
     def _update_average(self) -> None:
         decay = min(self.config.optimizer.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, new in zip(
-                self.average.parameters(), self.student.parameters(), strict=True
-            ):
+            for mean, new in zip(self.average.parameters(), self.student.parameters(), strict=True):
                 mean.lerp_(new, 1 - decay)
-            for mean, new in zip(self.average.buffers(), self.student.buffers(), strict=True):
-                mean.copy_(new)
+            for kept, fresh in zip(self.average.buffers(), self.student.buffers(), strict=True):
+                kept.copy_(fresh)
 
 
 def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:

@@ -28,15 +28,18 @@ def posterior_loss(prefixes: Tensor, targets: Tensor, bank: Tensor, scale: float
     return (wanted.exp() * (wanted - given)).sum(dim=2).mean()
 
 
-def frame_loss(frames: Tensor, targets: Tensor, valid: Tensor, spread: Tensor, delay: int) -> Tensor:
-    """Mean squared error of frames in units of the teacher's variance, averaged over frames.
+def frame_loss(
+    frames: Tensor, targets: Tensor, valid: Tensor, spread: Tensor, delay: int
+) -> Tensor:
+    """Huber loss of frames in units of the teacher's spread, averaged over frames and features.
 
     ``frames`` and ``targets`` (batch, frames, features), ``valid`` (batch, frames), ``spread``
     (features,) the teacher's standard deviations. The student gives teacher frame i at its frame
-    ``i + delay``; unpaired edges are left out.
+    ``i + delay``; unpaired edges are left out. Huber, because teacher features have long tails.
     """
     last = frames.shape[1] - delay
-    error = ((frames[:, delay:].float() - targets[:, :last]) / spread).square().mean(dim=2)
+    given, wanted = frames[:, delay:].float() / spread, targets[:, :last] / spread
+    error = F.smooth_l1_loss(given, wanted, reduction="none").mean(dim=2)
     mask = valid[:, :last].float()
     return (error * mask).sum() / mask.sum().clamp(min=1.0)
 

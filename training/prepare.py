@@ -74,7 +74,10 @@ def _prepare_speed(
     embeddings: list[Floats] = []
     started = time.monotonic()
     samples = frames = 0
-    with (folder / "speech.i16").open("wb") as speech, (folder / "frames.f16").open("wb") as targets:
+    with (
+        (folder / "speech.i16").open("wb") as speech,
+        (folder / "frames.f16").open("wb") as targets,
+    ):
         for number, clip in enumerate(clips):
             pcm = load_speech(clip.path, GateConfig())
             if speed != 1.0 and len(pcm):

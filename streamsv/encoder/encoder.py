@@ -63,7 +63,7 @@ class Encoder:
             self._session = ort.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no public base
+        except Exception as error:  # onnxruntime's errors share no public base
             raise ModelLoadError(
                 f"{path} cannot be loaded as an ONNX model: {error}", str(path)
             ) from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from streamsv.audio.gate import GateConfig
 from streamsv.errors import ConfigError
 from streamsv.scoring.policy import DecisionConfig
+
+_SHORTEST_STRETCH_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +33,17 @@ class QualityConfig:
     min_speech_dbfs: float = -45.0
     repeat_s: float = 10.0
 
+    def __post_init__(self) -> None:
+        for name in ("min_snr_db", "min_speech_dbfs", "repeat_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"quality.{name} must be a finite number.", getattr(self, name))
+        if not 0 <= self.max_clipped_fraction <= 1:
+            raise ConfigError(
+                "quality.max_clipped_fraction is a share, 0 to 1.", self.max_clipped_fraction
+            )
+        if self.repeat_s < 0:
+            raise ConfigError("quality.repeat_s must be 0 or more.", self.repeat_s)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EnrollmentConfig:
@@ -46,7 +60,7 @@ class EnrollmentConfig:
     min_cohesion:
         Lowest cosine allowed between one recording and the rest.
     stretch_s:
-        Media time between two reports of progress.
+        Media time between two reports of progress, at least 0.1.
     """
 
     wanted_net_speech_s: float = 12.0
@@ -56,9 +70,15 @@ class EnrollmentConfig:
     stretch_s: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("wanted_net_speech_s", "min_net_speech_s", "min_recording_s", "stretch_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"enrollment.{name} must be above 0.", getattr(self, name))
+        for name in ("wanted_net_speech_s", "min_net_speech_s", "min_recording_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"enrollment.{name} must be a finite number above 0.", getattr(self, name)
+                )
+        if not _SHORTEST_STRETCH_S <= self.stretch_s < math.inf:
+            raise ConfigError(
+                f"enrollment.stretch_s must be at least {_SHORTEST_STRETCH_S}.", self.stretch_s
+            )
         if self.wanted_net_speech_s < self.min_net_speech_s:
             raise ConfigError(
                 "enrollment.wanted_net_speech_s must be at least enrollment.min_net_speech_s.",

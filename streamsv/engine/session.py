@@ -1,8 +1,9 @@
 """What every session has in common: feed bytes, run hops somewhere, take events.
 
 Sans-I/O: a session never runs the network. ``feed`` gives events and queues hops; ``next_hop``
-hands out one with its state; ``complete`` takes the network's answer. ``push`` is these three in
-a loop, for a lone session; a batching driver makes the same calls for many.
+hands out one with its state; ``complete`` takes the network's answer, or ``abandon`` takes the
+hop back if there is none. ``push`` is these in a loop, for a lone session; a batching driver
+makes the same calls for many.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Session(abc.ABC):
             audio, config.gate, encoder.hop_samples, round(stretch_s * SAMPLE_RATE)
         )
         self._state = encoder.initial_state()
-        self._in_flight: QueuedHop | None = None
+        self._in_flight: tuple[Hop, QueuedHop] | None = None
         self._is_input_open = True
         self._is_ended = False
         hop_s = encoder.hop_samples / encoder.sample_rate
@@ -96,21 +97,40 @@ class Session(abc.ABC):
         return self._released()
 
     def next_hop(self) -> Hop | None:
-        """The hop that is due, or ``None``. Its answer goes to :meth:`complete` before the next."""
+        """The hop that is due, or ``None``; one at a time, until :meth:`complete` takes its answer
+        or :meth:`abandon` takes it back."""
         queue = self._stream.queue
         if self._in_flight is not None or not queue or not isinstance(queue[0], QueuedHop):
             return None
-        self._in_flight = queue[0]
-        return Hop(self._in_flight.number, self._in_flight.pcm[None], self._state)
+        due = queue[0]
+        hop = Hop(due.number, due.pcm[None], self._state)
+        self._in_flight = hop, due
+        return hop
 
     def complete(self, hop: Hop, embedding: Floats, state: State) -> list[Event]:
-        """Take the network's answer to ``hop``: embedding (dimension,) and the next state."""
-        if self._in_flight is None or hop.number != self._in_flight.number:
-            raise ProtocolError("complete() takes the hop that next_hop() handed out last.")
-        answered, self._in_flight = self._in_flight, None
+        """Take the network's answer to ``hop``: embedding (dimension,) and the next state.
+
+        Raises ProtocolError, with the session as it was, unless ``hop`` is the one handed out
+        last and ``embedding`` is of that shape.
+        """
+        if embedding.shape != (self._encoder.dimension,):
+            raise ProtocolError(
+                f"complete() takes one embedding of shape ({self._encoder.dimension},), not "
+                f"{embedding.shape}; pass the hop's row of a batch.",
+                str(embedding.shape),
+            )
+        answered = self._take_back(hop)
         self._stream.queue.popleft()
         self._state = state
         return [*self._scored(answered, embedding), *self._released()]
+
+    def abandon(self, hop: Hop) -> None:
+        """The network failed on ``hop``: :meth:`next_hop` hands it out again, as it was.
+
+        A later answer to this handing out is refused. Raises ProtocolError unless ``hop`` is the
+        one handed out last.
+        """
+        self._take_back(hop)
 
     def close_input(self) -> list[Event]:
         """No more audio comes. What is left is given as the remaining hops complete."""
@@ -120,19 +140,49 @@ class Session(abc.ABC):
         return self._released()
 
     def push(self, chunk: bytes) -> list[Event]:
-        """``feed`` and run every hop that is due, here and now."""
+        """``feed`` and run every hop that is due, here and now.
+
+        Raises what ``feed`` raises, and ProtocolError while a hop is handed out. An error of the
+        network is passed on; the audio is taken by then, and its hop stays due.
+        """
+        self._check_nothing_in_flight()
         return [*self.feed(chunk), *self._run()]
 
     def finish(self) -> list[Event]:
-        """``close_input`` and run what is left; the last event is ``session_ended``."""
+        """``close_input`` and run what is left; the last event is ``session_ended``.
+
+        Raises SessionClosed after the end, and ProtocolError while a hop is handed out.
+        """
+        self._check_nothing_in_flight()
         return [*self.close_input(), *self._run()]
 
     def _run(self) -> list[Event]:
         events: list[Event] = []
         while (hop := self.next_hop()) is not None:
-            embedding, state = self._encoder.step(hop.pcm, hop.state)
+            try:
+                embedding, state = self._encoder.step(hop.pcm, hop.state)
+            except BaseException:
+                self.abandon(hop)
+                raise
             events += self.complete(hop, embedding[0], state)
         return events
+
+    def _take_back(self, hop: Hop) -> QueuedHop:
+        if self._in_flight is None or self._in_flight[0] is not hop:
+            raise ProtocolError(
+                "This is not the hop that next_hop() of this session handed out last; answer or "
+                "abandon each hop once, before the next.",
+                hop.number,
+            )
+        due, self._in_flight = self._in_flight[1], None
+        return due
+
+    def _check_nothing_in_flight(self) -> None:
+        if self._in_flight is not None:
+            raise ProtocolError(
+                "A hop is handed out; complete() or abandon() it before push() or finish().",
+                self._in_flight[0].number,
+            )
 
     def _check_open(self) -> None:
         if not self._is_input_open:
@@ -142,8 +192,8 @@ class Session(abc.ABC):
         """Everything at the head of the queue that does not wait for a hop, and the end."""
         queue = self._stream.queue
         events: list[Event] = []
-        while queue and not isinstance(queue[0], QueuedHop):
-            item = queue.popleft()
+        while queue and not isinstance(item := queue[0], QueuedHop):
+            queue.popleft()
             events += [item] if isinstance(item, Event) else self._passed(item)
         if not queue and not self._is_input_open and not self._is_ended:
             self._is_ended = True

@@ -25,7 +25,8 @@ from streamsv.audio import (
     Speech,
     SpeechGate,
 )
-from streamsv.audio.level import CLIPPED_FROM
+from streamsv.audio.gate import FRAME_SAMPLES
+from streamsv.audio.level import CLIPPED_FROM, frame_power, power_dbfs
 from streamsv.errors import UnsupportedAudio
 from streamsv.events import AudioGap, Event, SpeechEnded, SpeechStarted
 
@@ -57,21 +58,25 @@ class QueuedHop:
 class StretchEnd:
     """A stretch of media time has passed: what the gate and the meters made of it.
 
-    ``level_dbfs`` is the level of everything in the stretch, speech or not.
+    ``admitted_fraction`` of it passed the gate. ``level_dbfs`` is the level of everything in the
+    stretch, speech or not; ``swing_db`` how far the level of its 30 ms frames moves, from the
+    10th to the 90th percentile.
     """
 
     position: int
-    admitted_samples: int
+    admitted_fraction: float
     clipped_fraction: float
     level_dbfs: float
+    swing_db: float
     levels: Levels
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordingEnd:
-    """One recording has ended and another may begin."""
+    """One recording, over ``channel``, has ended and another may begin."""
 
     position: int
+    channel: str
 
 
 Mark = StretchEnd | RecordingEnd
@@ -81,7 +86,8 @@ Item = Event | QueuedHop | Mark
 class HopStream:
     """Bytes in, a queue of events and hops out; knows nothing of networks and scores.
 
-    ``stretch_samples`` above 0 adds a :class:`StretchEnd` after each such stretch at 16 kHz.
+    ``stretch_samples`` above 0 adds a :class:`StretchEnd` after each such stretch at 16 kHz, and
+    at the end of a recording if half a stretch or more is left.
     """
 
     def __init__(
@@ -106,7 +112,9 @@ class HopStream:
     @property
     def at_s(self) -> float:
         """Media time of everything fed so far, gaps included."""
-        return self._origin_s + self._source_samples / self.audio.sample_rate
+        exact_s = self._origin_s + self._source_samples / self.audio.sample_rate
+        # At the end the resampler may round half a sample up, and nothing is later than the end.
+        return max(exact_s, self._position / SAMPLE_RATE)
 
     @property
     def net_speech_s(self) -> float:
@@ -127,13 +135,11 @@ class HopStream:
             )
         self._flush()
         self._start_at(self.at_s + gap_s)
-        self.queue.append(AudioGap(self._origin_s, gap_s))
+        self.queue.append(AudioGap(self._position / SAMPLE_RATE, gap_s))
 
     def next_recording(self, audio: AudioFormat) -> None:
         """One recording ends here; the next, maybe of another format, joins in media time."""
-        self._flush()
-        self._held = np.zeros(0, np.float32)
-        self.queue.append(RecordingEnd(self._position))
+        self.finish()
         self._start_at(self.at_s)
         self.audio = audio
         self._decoder = Decoder(audio)
@@ -142,7 +148,11 @@ class HopStream:
     def finish(self) -> None:
         """The source has ended: what is in the filters is used, less than a hop is dropped."""
         self._flush()
-        self.queue.append(RecordingEnd(self._position))
+        self._held = np.zeros(0, np.float32)
+        if self._stretch_samples and 2 * self._stretch_left <= self._stretch_samples:
+            self._end_stretch()
+        self._stretch, self._stretch_left = [], self._stretch_samples
+        self.queue.append(RecordingEnd(self._position, self.audio.channel))
 
     def _start_at(self, at_s: float) -> None:
         self._origin_s = at_s
@@ -171,13 +181,16 @@ class HopStream:
 
     def _end_stretch(self) -> None:
         heard = np.concatenate(self._stretch)
-        power = float(np.var(heard)) + 1e-12
+        whole = len(heard) - len(heard) % FRAME_SAMPLES
+        frames_dbfs = [power_dbfs(frame_power(f)) for f in heard[:whole].reshape(-1, FRAME_SAMPLES)]
+        low, high = np.percentile(frames_dbfs, (10, 90))
         self.queue.append(
             StretchEnd(
                 self._position,
-                self._gate.admitted_samples - self._stretch_admitted,
+                (self._gate.admitted_samples - self._stretch_admitted) / len(heard),
                 float(np.mean(np.abs(heard) >= CLIPPED_FROM)),
-                10.0 * float(np.log10(power)),
+                power_dbfs(frame_power(heard)),
+                float(high - low),
                 self._gate.levels,
             )
         )

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsv.audio import AudioFormat, Levels
+from streamsv.audio import AudioFormat
 from streamsv.encoder import Encoder
-from streamsv.engine.config import EngineConfig, QualityConfig
+from streamsv.engine.config import EngineConfig
+from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
 from streamsv.errors import ConfigError, UnknownSpeaker
 from streamsv.events import (
     DecisionMade,
     Event,
-    Quality,
-    QualityWarning,
     Reason,
     Score,
     ScoreUpdated,
@@ -30,32 +29,6 @@ from streamsv.scoring.similarity import cosine
 from streamsv.voiceprints import Voiceprint
 
 Floats = NDArray[np.float32]
-
-
-class QualityWatch:
-    """Turns levels into warnings, each given again only after a while."""
-
-    def __init__(self, config: QualityConfig) -> None:
-        self._config = config
-        self._quiet_until: dict[Quality, float] = {}
-
-    def look(self, levels: Levels, at_s: float) -> list[Event]:
-        """The warnings that are due at ``at_s``."""
-        config = self._config
-        found: list[tuple[Quality, str]] = []
-        if levels.clipped_fraction > config.max_clipped_fraction:
-            share = f"{100 * levels.clipped_fraction:.0f} % of the last second is clipped"
-            found.append((Quality.CLIPPED, f"{share}; lower the input level."))
-        if levels.snr_db is not None and levels.snr_db < config.min_snr_db:
-            heard = f"Speech is only {levels.snr_db:.0f} dB above the noise"
-            found.append((Quality.NOISY, f"{heard}; move closer to the microphone."))
-        if levels.speech_dbfs is not None and levels.speech_dbfs < config.min_speech_dbfs:
-            heard = f"Speech is at {levels.speech_dbfs:.0f} dBFS"
-            found.append((Quality.TOO_QUIET, f"{heard}; raise the input level."))
-        due = [(q, text) for q, text in found if at_s >= self._quiet_until.get(q, 0.0)]
-        for quality, _ in due:
-            self._quiet_until[quality] = at_s + config.repeat_s
-        return [QualityWarning(at_s, quality, text) for quality, text in due]
 
 
 class VerificationSession(Session):
@@ -95,7 +68,7 @@ class VerificationSession(Session):
         )
         self._verdicts: dict[str | None, Verdict] = {}
         self._hops_scored = 0
-        self._latest: dict[str, Score] = {}
+        self._latest: tuple[Score, ...] = ()
 
     @property
     def verdicts(self) -> dict[str | None, Verdict]:
@@ -104,70 +77,61 @@ class VerificationSession(Session):
 
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops_scored += 1
-        events = self._quality.look(hop.levels, hop.at_s)
+        self._latest = self._scores(embedding, hop.net_speech_s)
+        events: list[Event] = [*self._quality.look(hop.levels, hop.at_s)]
         if self._hops_scored % self._config.update_every_hops:
             return events
-        scores = self._scores(embedding, hop.net_speech_s)
-        self._latest = {score.speaker: score for score in scores}
-        shown = scores
-        if self._mode == "identify":
-            ranked = sorted(scores, key=lambda score: -score.llr)
-            shown = tuple(ranked[: self._config.candidates_shown])
-        events.append(
-            ScoreUpdated(
-                hop.at_s,
-                hop.net_speech_s,
-                shown,
-                hop.levels.snr_db,
-                self.audio.channel,
-            )
-        )
-        return [*events, *self._decisions(hop)]
+        snr_db, channel = hop.levels.snr_db, self.audio.channel
+        events.append(ScoreUpdated(hop.at_s, hop.net_speech_s, self._latest, snr_db, channel))
+        return [*events, *self._decisions(hop.at_s, hop.net_speech_s)]
 
     def _scores(self, embedding: Floats, net_speech_s: float) -> tuple[Score, ...]:
+        """The scores to show: all that are claimed, or the best candidates, best first."""
         cosines = cosine(embedding, self._embeddings)
         llrs = self._calibration.llr(cosines, net_speech_s, self.audio.channel)
+        shown = np.arange(len(llrs))
+        if self._mode == "identify":
+            shown = np.argsort(-llrs, kind="stable")[: self._config.candidates_shown]
         return tuple(
-            Score(speaker, float(c), None, float(llr))
-            for speaker, c, llr in zip(self._speakers, cosines, llrs, strict=True)
+            Score(self._speakers[i], float(cosines[i]), None, float(llrs[i])) for i in shown
         )
 
-    def _decisions(self, hop: QueuedHop) -> list[Event]:
+    def _decisions(self, at_s: float, net_speech_s: float) -> list[Event]:
+        """A look at the latest scores: the decisions that they are enough for."""
         events: list[Event] = []
-        for score in self._undecided():
-            found = self._policy.look(score.llr, hop.net_speech_s)
+        for speaker, score in self._waiting():
+            found = self._policy.look(score.llr, net_speech_s) if score else None
             if found is not None:
-                events.append(self._decide(score, *found, hop.at_s, hop.net_speech_s))
+                events.append(self._decide(speaker, score, *found, at_s, net_speech_s))
         return events
 
-    def _undecided(self) -> list[Score]:
-        """The scores that still want a decision: each speaker's, or the best one of all."""
+    def _waiting(self) -> list[tuple[str | None, Score | None]]:
+        """Who still wants a decision, with the latest score if there is one."""
         if self._mode == "identify":
-            if self._verdicts or not self._latest:
-                return []
-            return [max(self._latest.values(), key=lambda score: score.llr)]
-        return [score for speaker, score in self._latest.items() if speaker not in self._verdicts]
+            best = self._latest[0] if self._latest else None
+            return [] if self._verdicts else [(None, best)]
+        latest = {score.speaker: score for score in self._latest}
+        return [(who, latest.get(who)) for who in self._speakers if who not in self._verdicts]
 
     def _decide(
-        self, score: Score, verdict: Verdict, reason: Reason, at_s: float, net_speech_s: float
+        self,
+        speaker: str | None,
+        score: Score | None,
+        verdict: Verdict,
+        reason: Reason,
+        at_s: float,
+        net_speech_s: float,
     ) -> DecisionMade:
-        is_somebody = self._mode == "verify" or verdict is Verdict.ACCEPT
-        speaker = score.speaker if is_somebody else None
+        if score is not None and verdict is Verdict.ACCEPT:
+            speaker = score.speaker
         self._verdicts[speaker] = verdict
         promised = self._policy.promised_error_rate
         return DecisionMade(at_s, speaker, verdict, reason, promised, net_speech_s, score)
 
     def _ending(self) -> list[Event]:
         at_s, net_speech_s = self._stream.at_s, self._stream.net_speech_s
+        events = self._decisions(at_s, net_speech_s)
         verdict, reason = self._policy.at_end(net_speech_s)
-        events: list[Event] = []
-        waiting = self._undecided()
-        for score in waiting:
-            events.append(self._decide(score, verdict, reason, at_s, net_speech_s))
-        if not self._latest:
-            silent = self._speakers if self._mode == "verify" else (None,)
-            for speaker in silent:
-                self._verdicts[speaker] = verdict
-                decision = DecisionMade(at_s, speaker, verdict, reason, None, net_speech_s, None)
-                events.append(decision)
+        for speaker, score in self._waiting():
+            events.append(self._decide(speaker, score, verdict, reason, at_s, net_speech_s))
         return [*events, SessionEnded(at_s, net_speech_s)]

@@ -21,6 +21,30 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": ("attentive", "xi"),
 }
 
+_LEAST = {
+    "mels": 1,
+    "norm_prior_s": 0.0,
+    "waveform_channels": 1,
+    "dim": 1,
+    "depth": 1,
+    "summary_dim": 1,
+    "toeplitz_length": 1,
+    "toeplitz_filters": 1,
+    "channel_hidden": 1,
+    "half_rate_hidden": 0,
+    "channel_groups": 1,
+    "group_kernel": 1,
+    "group_groups": 1,
+    "pooling_dim": 1,
+    "attention_dim": 1,
+    "embedding": 1,
+}
+
+_GROUPED = {
+    "channel_groups": ("dim", "channel_hidden", "half_rate_hidden"),
+    "group_groups": ("dim",),
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -86,15 +110,22 @@ class ModelConfig:
                     f"model.{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}.",
                     getattr(self, name),
                 )
-        for name in ("mels", "dim", "depth", "channel_hidden", "pooling_dim", "embedding"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1.", getattr(self, name))
-        for name in ("channel_groups", "group_groups"):
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"model.{name} must be at least {least}.", getattr(self, name))
+        if not self.log_floor > 0:
+            raise ConfigError("model.log_floor must be more than 0.", self.log_floor)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError("model.dropout must be from 0 to below 1.", self.dropout)
+        for name, widths in _GROUPED.items():
             groups = getattr(self, name)
-            if groups < 1 or self.dim % groups:
-                raise ConfigError(
-                    f"model.{name} is {groups}; it must divide model.dim ({self.dim}).", groups
-                )
+            for width in widths:
+                if getattr(self, width) % groups:
+                    raise ConfigError(
+                        f"model.{name} is {groups}; it must divide model.{width} "
+                        f"({getattr(self, width)}).",
+                        groups,
+                    )
         if len(self.token_kernels) != 2 or min(self.token_kernels) < 1:
             raise ConfigError(
                 "model.token_kernels must be two kernel lengths of at least 1, such as [7, 3].",

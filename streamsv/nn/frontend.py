@@ -7,6 +7,8 @@ give n frames for every 320 n samples; frame i sees no sample at or after 320 (i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +133,7 @@ class LogMel(Streaming):
 
 
 class LogMelFrontEnd(Composite):
-    """Log-mel frames, joined in overlapping fours to 50 frames a second and projected to ``dim``."""
+    """Log-mel frames, joined in overlapping fours to 50 a second and projected to ``dim``."""
 
     stride = FRAME_SAMPLES
     receptive_field = None
@@ -187,7 +189,8 @@ class WaveformFrontEnd(Composite):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, samples, 1) -> (batch, samples / 320, dim)."""
         following: State = {}
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(cast("Iterable[NormedConv]", self.layers)):
             x, new = layer.step(x, part(state, f"layers.{index}"))
             following |= named(f"layers.{index}", new)
-        return self.project(self.norm(x)), following
+        y: Tensor = self.project(self.norm(x))
+        return y, following

@@ -23,7 +23,8 @@ def running_mean(x: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor
     an hour a plain sum would lose the new frame in its rounding.
     """
     frames = x.shape[1]
-    counts = count + torch.arange(1, frames + 1, device=x.device, dtype=torch.float32)[None, :, None]
+    heard = torch.arange(1, frames + 1, device=x.device, dtype=torch.float32)
+    counts = count + heard[None, :, None]
     means = mean + torch.cumsum(x.float() - mean, dim=1) / counts
     return means, counts[:, -1:]
 
@@ -76,7 +77,9 @@ class ToeplitzMixing(Streaming):
         self.outward = nn.Parameter(torch.empty(1, filters, length).uniform_(-bound, bound))
 
     def init_state(self, batch: int) -> State:
-        """``left`` (batch, length - 1, channels), ``hidden`` (batch, filters, length - 1, channels)."""
+        """``left`` (batch, length - 1, channels) and ``hidden`` (batch, filters, length - 1,
+        channels): the inputs, and the filtered inputs, that later frames still see.
+        """
         return {
             "left": self.zeros(batch, self.length - 1, self.channels),
             "hidden": self.zeros(batch, self.filters, self.length - 1, self.channels),

@@ -34,7 +34,9 @@ class TokenMixing(Composite):
         if config.memory == "summary":
             self.memory = RunningSummary(config.dim, config.summary_dim)
         elif config.memory == "toeplitz":
-            self.memory = ToeplitzMixing(config.dim, config.toeplitz_length, config.toeplitz_filters)
+            self.memory = ToeplitzMixing(
+                config.dim, config.toeplitz_length, config.toeplitz_filters
+            )
         self.dropout = nn.Dropout(config.dropout)
         local = first + second - 1
         if self.memory is None:
@@ -60,12 +62,14 @@ class TokenMixing(Composite):
 class ChannelMLP(nn.Module):
     """dim -> hidden -> dim in groups, with Max-Feature-Map or GELU between.
 
-    Max-Feature-Map projects to twice the width and keeps the larger of each pair of halves.
+    Max-Feature-Map projects to twice the width and keeps the larger of each pair of halves,
+    within each group.
     """
 
     def __init__(self, dim: int, hidden: int, groups: int, activation: str) -> None:
         super().__init__()
         self.mfm = activation == "mfm"
+        self.groups = groups
         self.inward = GroupedLinear(dim, 2 * hidden if self.mfm else hidden, groups)
         self.outward = GroupedLinear(hidden, dim, groups)
 
@@ -73,11 +77,13 @@ class ChannelMLP(nn.Module):
         """(batch, frames, dim) -> the same shape."""
         h = self.inward(x)
         if self.mfm:
-            first, second = h.chunk(2, dim=2)
-            h = torch.maximum(first, second)
+            grouped = h.unflatten(2, (self.groups, -1)) if self.groups > 1 else h
+            first, second = grouped.chunk(2, dim=-1)
+            h = torch.maximum(first, second).flatten(2)
         else:
             h = nn.functional.gelu(h)
-        return self.outward(h)
+        y: Tensor = self.outward(h)
+        return y
 
 
 class HalfRate(Streaming):

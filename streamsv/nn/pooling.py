@@ -42,15 +42,16 @@ def scan_moments(moments: Moments) -> Moments:
     length = moments[0].shape[1]
     step = 1
     while step < length:
+        peak, weight, mean, spread = moments
         merged = merge_moments(
-            (moments[0][:, :-step], moments[1][:, :-step], moments[2][:, :-step], moments[3][:, :-step]),
-            (moments[0][:, step:], moments[1][:, step:], moments[2][:, step:], moments[3][:, step:]),
+            (peak[:, :-step], weight[:, :-step], mean[:, :-step], spread[:, :-step]),
+            (peak[:, step:], weight[:, step:], mean[:, step:], spread[:, step:]),
         )
         moments = (
-            torch.cat([moments[0][:, :step], merged[0]], dim=1),
-            torch.cat([moments[1][:, :step], merged[1]], dim=1),
-            torch.cat([moments[2][:, :step], merged[2]], dim=1),
-            torch.cat([moments[3][:, :step], merged[3]], dim=1),
+            torch.cat([peak[:, :step], merged[0]], dim=1),
+            torch.cat([weight[:, :step], merged[1]], dim=1),
+            torch.cat([mean[:, :step], merged[2]], dim=1),
+            torch.cat([spread[:, :step], merged[3]], dim=1),
         )
         step *= 2
     return moments

@@ -49,10 +49,10 @@ class Streaming(nn.Module):
 
     def zeros(self, *shape: int) -> Tensor:
         """A float32 zero tensor on the device of this module's parameters or buffers."""
-        for tensor in self.parameters():
-            return torch.zeros(shape, device=tensor.device)
-        for tensor in self.buffers():
-            return torch.zeros(shape, device=tensor.device)
+        for parameter in self.parameters():
+            return torch.zeros(shape, device=parameter.device)
+        for buffer in self.buffers():
+            return torch.zeros(shape, device=buffer.device)
         return torch.zeros(shape)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,9 @@ class Student(Composite):
         self.block_weights = nn.Parameter(torch.full((config.depth + 1,), 1.0 / (config.depth + 1)))
         self.norm = nn.LayerNorm(config.dim)
         self.lift = nn.Linear(config.dim, config.pooling_dim)
-        self.pool = AttentiveStatistics(config) if config.pooling == "attentive" else XiPooling(config)
+        self.pool = (
+            AttentiveStatistics(config) if config.pooling == "attentive" else XiPooling(config)
+        )
         self.pool_norm = nn.LayerNorm(self.pool.features, elementwise_affine=False)
         self.embed = nn.Linear(self.pool.features, config.embedding)
 
@@ -64,7 +67,7 @@ class Student(Composite):
         y, front_end = self.front_end.step(x[:, :, None], part(state, "front_end"))
         following = named("front_end", front_end)
         hidden = [y]
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast("Iterable[MixerBlock]", self.blocks)):
             y, new = block.step(y, part(state, f"blocks.{index}"))
             following |= named(f"blocks.{index}", new)
             hidden.append(y)

@@ -84,6 +84,6 @@ class ThresholdPolicy:
 
     def at_end(self, net_speech_s: float) -> tuple[Verdict, Reason]:
         """What is said when the audio ends and no look decided."""
-        if net_speech_s < self._config.min_net_speech_s:
+        if net_speech_s <= 0 or net_speech_s < self._config.min_net_speech_s:
             return Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH
         return Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE

@@ -74,13 +74,14 @@ class Database:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._create_file()
-        self._connection: sqlite3.Connection | None = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False
-        )
+        self._connection: sqlite3.Connection | None = None
         try:
-            with self.using() as connection:
-                self._prepare(connection)
-        except StoreError:
+            with self._explaining():
+                self._connection = sqlite3.connect(
+                    self.path, isolation_level=None, check_same_thread=False
+                )
+                self._prepare(self._connection)
+        except BaseException:
             self.close()
             raise
 
@@ -103,10 +104,8 @@ class Database:
         with self._lock:
             if self._connection is None:
                 raise StoreError(f"The store {self.path} is closed. Open it again.", str(self.path))
-            try:
+            with self._explaining():
                 yield self._connection
-            except sqlite3.Error as error:
-                raise StoreError(self._sentence(error), str(self.path)) from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -148,6 +147,13 @@ class Database:
             finally:
                 self._set_busy_timeout(connection, self._busy_timeout_s)
 
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(self._sentence(error), str(self.path)) from error
+
     def _create_file(self) -> None:
         try:
             missing = [each for each in self.path.parents if not each.exists()]
@@ -184,7 +190,7 @@ class Database:
         is_empty = self._is_empty(connection)
         connection.execute("COMMIT")
         if is_empty:
-            self.path.chmod(0o600)  # it may be an empty file that somebody else created
+            self._make_private()
         if self._switch_to_wal(connection) != "wal":
             raise StoreError(
                 f"The store {self.path} lies on a file system without shared memory (a network "
@@ -196,7 +202,20 @@ class Database:
                 if self._is_empty(connection):
                     for statement in _SCHEMA:
                         connection.execute(statement)
-        self.erase(wait=False)
+        # What cannot be erased now (no room, say) stays on the list, and is no reason not to open.
+        with suppress(StoreError):
+            self.erase(wait=False)
+
+    def _make_private(self) -> None:
+        """Set the mode of a file that was there, but empty, before the store was opened."""
+        try:
+            self.path.chmod(0o600)
+        except OSError as error:
+            raise StoreError(
+                f"The mode of {self.path} cannot be changed: {error.strerror}. The file belongs to "
+                "somebody else; remove it, or choose another path.",
+                str(self.path),
+            ) from error
 
     def _switch_to_wal(self, connection: sqlite3.Connection) -> str:
         # SQLite does not wait when two connections switch at the same time, to avoid a deadlock.

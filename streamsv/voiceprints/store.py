@@ -17,10 +17,16 @@ from streamsv.errors import ConfigError, StoreError, UnknownSpeaker, VoiceprintE
 from streamsv.voiceprints.database import Database
 from streamsv.voiceprints.voiceprint import Consent, Voiceprint, VoiceprintSummary, check_speaker
 
-_SUMMARY_COLUMNS = (
-    "v.speaker, v.fingerprint, v.net_speech_s, v.recordings, v.channel, v.created_at, "
-    "v.updated_at, c.given_at, c.given_by, c.purpose"
+_FIELDS = (
+    "speaker",
+    "fingerprint",
+    "net_speech_s",
+    "recordings",
+    "channel",
+    "created_at",
+    "updated_at",
 )
+_SUMMARY_COLUMNS = f"v.{', v.'.join(_FIELDS)}, c.given_at, c.given_by, c.purpose"
 _TABLES = "voiceprints v LEFT JOIN consents c ON c.speaker = v.speaker"
 _MAX_SUGGESTIONS = 5
 _MAX_NAMES_COMPARED = 2000
@@ -159,7 +165,7 @@ class VoiceprintStore:
     def delete(self, speaker: str) -> None:
         """Delete a speaker's voiceprint and erase it from the files of the store.
 
-        When this returns, no file of the store holds any byte of an embedding that this speaker
+        When this returns, no file of the store holds anything of any embedding that this speaker
         ever had. It rewrites the file, so it takes the time that copying the file takes. What lies
         beneath is not reached: freed blocks of the disk, snapshots, backups and exports.
 
@@ -168,9 +174,10 @@ class VoiceprintStore:
         UnknownSpeaker
             If there is none.
         StoreError
-            If another connection kept reading an older state for longer than the busy timeout.
-            The voiceprint is deleted then, but its bytes may remain until :meth:`erase_deleted`,
-            another deletion or the next opening of the store finds the way free.
+            If the voiceprint is deleted but not erased, most likely because another connection
+            kept reading an older state for longer than the busy timeout. Its bytes may remain
+            then until :meth:`erase_deleted`, another deletion or the next opening of the store
+            finds the way free.
         """
         check_speaker(speaker)
         with self._database.writing() as connection:
@@ -178,7 +185,15 @@ class VoiceprintStore:
             if deleted.rowcount == 0:
                 raise _unknown(connection, speaker)
             connection.execute("INSERT INTO erasures DEFAULT VALUES")
-        self.erase_deleted()
+        try:
+            self.erase_deleted()
+        except StoreError as error:
+            raise StoreError(
+                f"The voiceprint of {speaker!r} is deleted, but bytes of it may remain in the "
+                f"files of the store. {error.message} Then call erase_deleted(); the next deletion "
+                "or opening of the store does the same.",
+                speaker,
+            ) from error
 
     def erase_deleted(self) -> None:
         """Erase what an interrupted or blocked deletion has left; nothing to do otherwise.
@@ -186,13 +201,12 @@ class VoiceprintStore:
         Raises
         ------
         StoreError
-            If another connection is still in the way when the busy timeout is over.
+            If it cannot be done now, as for :meth:`delete`.
         """
         if not self._database.erase():
             raise StoreError(
-                f"The deletion is done, but bytes of it may remain in the files of {self.path}, "
-                "because another process is reading or writing the store. Close it there and call "
-                "erase_deleted(); the next deletion or opening of the store does the same.",
+                f"Another process is reading an older state of the store {self.path} or writing "
+                "to it, so what was deleted is not erased yet. Close the store there.",
                 str(self.path),
             )
 
@@ -220,37 +234,21 @@ class VoiceprintStore:
         return voiceprint
 
     def _summary(self, row: tuple[Any, ...]) -> VoiceprintSummary:
-        *known, given_at, given_by, purpose = row
-        speaker, fingerprint, net_speech_s, recordings, channel, created_at, updated_at = known
+        *values, given_at, given_by, purpose = row
+        known: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
         try:
             consent = None if given_at is None else Consent(given_at, given_by, purpose)
         except ConfigError as error:
-            raise self._damaged(speaker) from error
-        return VoiceprintSummary(
-            speaker=speaker,
-            fingerprint=fingerprint,
-            net_speech_s=net_speech_s,
-            recordings=recordings,
-            channel=channel,
-            created_at=created_at,
-            updated_at=updated_at,
-            consent=consent,
-        )
+            raise self._damaged(known["speaker"]) from error
+        return VoiceprintSummary(**known, consent=consent)
 
     def _voiceprint(self, row: tuple[Any, ...]) -> Voiceprint:
         *summary, sha256, embedding = row
         known = self._summary(tuple(summary))
         try:
             voiceprint = Voiceprint(
-                speaker=known.speaker,
                 embedding=np.frombuffer(embedding, dtype="<f4"),
-                fingerprint=known.fingerprint,
-                net_speech_s=known.net_speech_s,
-                recordings=known.recordings,
-                channel=known.channel,
-                created_at=known.created_at,
-                updated_at=known.updated_at,
-                consent=known.consent,
+                **{each.name: getattr(known, each.name) for each in dataclasses.fields(known)},
             )
         except (ConfigError, TypeError, ValueError) as error:
             raise self._damaged(known.speaker) from error

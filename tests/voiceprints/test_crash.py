@@ -11,7 +11,7 @@ from streamsv.voiceprints import Voiceprint, VoiceprintStore
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 
-ROUNDS = 8
+ROUNDS = 6
 
 # The same in both processes: the n-th operation is known from n alone, so the parent knows what
 # the store must hold after any number of them. An embedding of 32 KiB spans nine pages, so there

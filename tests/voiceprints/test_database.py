@@ -21,7 +21,7 @@ UNPRIVILEGED = 65534
 
 @contextlib.contextmanager
 def other_connection(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     yield connection
     connection.close()
 
@@ -49,6 +49,17 @@ def test_only_the_user_can_read_any_file_of_the_store(
             assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == "0o700"
     finally:
         os.umask(before)
+
+
+@posix_only
+def test_file_is_private_from_its_first_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "chmod", lambda path, mode: None)
+    before = os.umask(0)
+    try:
+        VoiceprintStore(path).close()
+    finally:
+        os.umask(before)
+    assert mode(path) == "0o600"
 
 
 @posix_only
@@ -206,6 +217,37 @@ def test_exclusive_lock_at_opening_is_called_locked(path: Path) -> None:
             VoiceprintStore(path, busy_timeout_s=0.05)
 
 
+def test_opening_waits_for_another_process_that_creates_the_store(path: Path) -> None:
+    path.parent.mkdir()
+    with other_connection(path) as creator:
+        creator.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.1, creator.execute, ["ROLLBACK"])
+        timer.start()
+        VoiceprintStore(path, busy_timeout_s=30).close()
+        timer.join()
+
+
+def test_store_that_is_created_elsewhere_is_not_seen_half_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def create_elsewhere(statement: str) -> None:
+        if statement == "PRAGMA user_version":
+            monkeypatch.setattr(sqlite3, "connect", connect)
+            with contextlib.suppress(StoreError):  # it may be kept waiting, and give up
+                VoiceprintStore(path, busy_timeout_s=0).close()
+
+    def connect_and_watch(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(create_elsewhere)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_watch)
+    with VoiceprintStore(path) as store:
+        assert store.list() == []
+
+
 def test_full_disk_keeps_what_was_committed(path: Path, make: Make) -> None:
     with VoiceprintStore(path) as store:
         store.add(make("alice"))
@@ -269,8 +311,8 @@ if os.geteuid() == 0:
     os.setgid(int(sys.argv[2]))
     os.setuid(int(sys.argv[2]))
 try:
-    VoiceprintStore(sys.argv[1]).list()
-    print("opened")
+    VoiceprintStore(sys.argv[1]).delete("alice")
+    print("deleted")
 except StoreError as error:
     print(error.message)
 """
@@ -278,24 +320,45 @@ except StoreError as error:
 
 @posix_only
 @pytest.mark.parametrize(
-    ("exists", "sentence"),
+    ("content", "owner", "file_mode", "directory_mode", "sentence"),
     [
-        (False, "cannot be created: Permission denied. Make its directory writable"),
-        (True, "cannot be opened for writing"),
+        (None, UNPRIVILEGED, 0, 0o555, "cannot be created: Permission denied. Make its directory"),
+        ("store", UNPRIVILEGED, 0o600, 0o555, "cannot be opened for writing"),
+        ("store", UNPRIVILEGED, 0o400, 0o755, "cannot be opened for writing"),
+        ("store", UNPRIVILEGED, 0o000, 0o755, "cannot be opened for writing"),
+        pytest.param(
+            "nothing",
+            0,
+            0o666,
+            0o777,
+            "The file belongs to somebody else",
+            marks=pytest.mark.skipif(
+                not hasattr(os, "geteuid") or os.geteuid() != 0,
+                reason="only root can give a file to somebody else",
+            ),
+        ),
     ],
 )
-def test_read_only_directory_is_called_so(
-    make: Make, start_python: Any, exists: bool, sentence: str
+def test_place_where_the_user_may_not_write_is_called_so(
+    make: Make,
+    start_python: Any,
+    content: str | None,
+    owner: int,
+    file_mode: int,
+    directory_mode: int,
+    sentence: str,
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "voiceprints.db"
-        if exists:
+        if content == "store":
             with VoiceprintStore(path) as store:
                 store.add(make())
-        if os.geteuid() == 0:
-            for each in (path.parent, *path.parent.iterdir()):
-                os.chown(each, UNPRIVILEGED, UNPRIVILEGED)
-        path.parent.chmod(0o555)
+        elif content == "nothing":
+            path.touch()
+        for each in (path.parent, *path.parent.iterdir()):
+            each.chmod(directory_mode if each == path.parent else file_mode)
+            if os.geteuid() == 0:
+                os.chown(each, owner, owner)
         output, errors = start_python(READ_ONLY, path, UNPRIVILEGED).communicate()
         path.parent.chmod(0o755)
     assert errors == ""
@@ -303,42 +366,25 @@ def test_read_only_directory_is_called_so(
     assert str(path) in output
 
 
-def test_many_processes_may_create_the_same_store_at_once(path: Path, start_python: Any) -> None:
-    code = """
+CREATE = """
 import sys
 from streamsv.voiceprints import VoiceprintStore
 print("ready", flush=True)
 sys.stdin.read()
-VoiceprintStore(sys.argv[1]).close()
+for n in range(int(sys.argv[2])):
+    VoiceprintStore(f"{sys.argv[1]}/{n}/voiceprints.db", busy_timeout_s=30).close()
 """
-    processes = [start_python(code, path) for _ in range(3)]
+
+
+def test_processes_may_create_the_same_stores_at_the_same_time(
+    tmp_path: Path, start_python: Any
+) -> None:
+    processes = [start_python(CREATE, tmp_path / "stores", 10) for _ in range(3)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.close()
-    assert [process.wait() for process in processes] == [0] * len(processes)
-    VoiceprintStore(path).close()
-
-
-def test_many_threads_may_create_the_same_store_at_once(tmp_path: Path) -> None:
-    failures: list[StoreError] = []
-
-    def create(path: Path, barrier: threading.Barrier) -> None:
-        barrier.wait()
-        try:
-            VoiceprintStore(path).close()
-        except StoreError as error:
-            failures.append(error)
-
-    for attempt in range(10):
-        barrier = threading.Barrier(6)
-        arguments = (tmp_path / str(attempt) / "voiceprints.db", barrier)
-        threads = [threading.Thread(target=create, args=arguments) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+    assert [(process.wait(), process.stderr.read()) for process in processes] == [(0, "")] * 3
 
 
 FORK = """

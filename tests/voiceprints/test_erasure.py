@@ -52,7 +52,7 @@ def test_deleted_embedding_is_in_no_file_of_the_store(
 def test_deletion_erases_what_has_reached_the_main_file_too(
     path: Path, make: Make, files_of: FilesOf
 ) -> None:
-    alice = make("alice", 1, dimension=3000)
+    alice = make("alice", 1, dimension=1200)
     with VoiceprintStore(path) as store:
         store.add(alice)
     assert traces(alice, files_of(path)) == {"voiceprints.db"}
@@ -65,7 +65,7 @@ def test_deletion_erases_what_has_reached_the_main_file_too(
 def test_deletion_erases_every_earlier_embedding_of_the_speaker(
     store: VoiceprintStore, path: Path, make: Make, files_of: FilesOf
 ) -> None:
-    history = [make("alice", seed, dimension=d) for seed, d in enumerate((192, 256, 64, 1500))]
+    history = [make("alice", seed, dimension=d) for seed, d in enumerate((192, 256, 64, 1200))]
     for voiceprint in history:
         store.replace(voiceprint)
     store.add(make("bob", 9))
@@ -76,11 +76,10 @@ def test_deletion_erases_every_earlier_embedding_of_the_speaker(
     assert [traces(each, files) for each in history] == [set()] * len(history)
 
 
-@pytest.mark.parametrize("seed", range(3))
 def test_pages_split_and_merged_before_a_deletion_keep_no_copy(
-    path: Path, make: Make, files_of: FilesOf, seed: int
+    path: Path, make: Make, files_of: FilesOf
 ) -> None:
-    rng = random.Random(seed)
+    rng = random.Random(2)  # a history that leaves copies behind where the file is not rebuilt
     living: dict[str, Voiceprint] = {}
     dead: list[Voiceprint] = []
     with VoiceprintStore(path) as store:
@@ -130,13 +129,13 @@ def test_reader_of_an_older_state_delays_the_erasure_and_the_error_says_so(
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM voiceprints").fetchone()
 
-    with pytest.raises(StoreError, match=r"bytes of it may remain .* erase_deleted\(\)"):
+    with pytest.raises(StoreError, match=r"is deleted, but bytes .* erase_deleted\(\)"):
         store.delete("alice")
     assert store.list() == []
     assert traces(alice, files_of(path)) != set()
-    with VoiceprintStore(path) as impatient:
-        assert impatient.list() == []
-    with pytest.raises(StoreError, match="bytes of it may remain"):
+    with VoiceprintStore(path, busy_timeout_s=600) as opened_without_waiting:
+        assert opened_without_waiting.list() == []
+    with pytest.raises(StoreError, match="is not erased yet"):
         store.erase_deleted()
     reader.execute("COMMIT")
     store.erase_deleted()
@@ -177,7 +176,7 @@ def test_writer_in_the_way_delays_the_erasure_too(
 
     with store._database.using() as connection:
         connection.set_trace_callback(write_meanwhile)
-    with pytest.raises(StoreError, match="bytes of it may remain"):
+    with pytest.raises(StoreError, match="is deleted, but bytes of it may remain"):
         store.delete("alice")
     with store._database.using() as connection:
         connection.set_trace_callback(None)
@@ -217,6 +216,43 @@ store.delete("alice")
         assert traces(alice, files_of(path)) == set()
         assert store.all() == [bob]
     assert pending(path) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file sizes cannot be limited")
+def test_erasure_for_which_there_is_no_room_is_finished_when_there_is(
+    path: Path, make: Make, files_of: FilesOf, start_python: Any
+) -> None:
+    voiceprints = [make(f"speaker-{i:02}", seed=i) for i in range(80)]
+    with VoiceprintStore(path) as store:
+        for voiceprint in voiceprints:
+            store.add(voiceprint)
+    code = """
+import os, resource, sys
+from streamsv.errors import StoreError
+from streamsv.voiceprints import VoiceprintStore
+
+store = VoiceprintStore(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+try:
+    store.delete("speaker-07")
+except StoreError as error:
+    print(error.message)
+print(len(store.list()), len(VoiceprintStore(sys.argv[1]).list()), flush=True)
+os._exit(0)
+"""
+    output, errors = start_python(code, path).communicate()
+    assert errors == ""
+    message, counts = output.splitlines()
+    assert "'speaker-07' is deleted, but bytes of it may remain" in message
+    assert "the disk failed" in message
+    assert counts == "79 79"
+    deleted = voiceprints.pop(7)
+    assert traces(deleted, files_of(path)) != set()
+
+    with VoiceprintStore(path) as store:
+        assert traces(deleted, files_of(path)) == set()
+        assert store.all() == voiceprints
 
 
 def test_search_for_traces_finds_a_slice_anywhere(make: Make) -> None:

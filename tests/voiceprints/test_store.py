@@ -29,6 +29,11 @@ def test_what_was_added_comes_back_bit_for_bit_after_opening_again(
     assert back.embedding.tobytes() == voiceprint.embedding.tobytes()
 
 
+def test_negative_zero_seconds_come_back_as_zero(store: VoiceprintStore, make: Make) -> None:
+    store.add(make(net_speech_s=-0.0))
+    assert str(store.get("alice").net_speech_s) == "0.0"
+
+
 def test_second_voiceprint_of_a_speaker_is_refused_and_changes_nothing(
     store: VoiceprintStore, make: Make
 ) -> None:

@@ -1,0 +1,85 @@
+"""The machine that a figure was measured on, and the memory this process holds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamsv import __version__
+from streamsv.bench.matrix import matrix_gflops
+
+_MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a figure depends on besides the code.
+
+    Fields
+    ------
+    processor: its name, None where the system does not tell.
+    cores: logical processors of the machine.
+    matrix_gflops: float32 matrix products on one thread, GFLOP/s; None where not measured.
+    """
+
+    processor: str | None
+    cores: int | None
+    system: str
+    python: str
+    numpy: str
+    onnxruntime: str
+    streamsv: str
+    matrix_gflops: float | None
+
+
+def this_machine() -> Machine:
+    """Describe this machine; takes about half a second, to measure its matrix rate."""
+    return Machine(
+        processor=next(_processor_names(), None),
+        cores=os.cpu_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        numpy=importlib.metadata.version("numpy"),
+        onnxruntime=importlib.metadata.version("onnxruntime"),
+        streamsv=__version__,
+        matrix_gflops=matrix_gflops(),
+    )
+
+
+def resident_mb() -> float | None:
+    """Memory of this process in RAM, in MiB.
+
+    The current amount where there is /proc, else the most so far, else None.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
+    except (OSError, ValueError, IndexError):
+        return _most_resident_mb()
+
+
+def _most_resident_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / _MIB if sys.platform == "darwin" else most / 1024
+
+
+def _processor_names() -> Iterator[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            yield value.strip()
+    if platform.processor():
+        yield platform.processor()

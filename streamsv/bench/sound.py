@@ -1,0 +1,67 @@
+"""What a benchmark listens to, made of the bundled clips: real voices, any length.
+
+All are float32, shape (samples,), 16 kHz, in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsv.audio import SAMPLE_RATE, AudioFile, GateConfig, Resampler, Speech, SpeechGate
+
+Floats = NDArray[np.float32]
+
+CALL_SPEECH_SHARE = 0.45
+"""The share of a call in which one side speaks."""
+
+_TURN_S = 7.0
+_PAUSE_RMS = 3e-4
+
+
+def clips() -> list[Floats]:
+    """The bundled clips, in the order of their names."""
+    folder = Path(str(resources.files("streamsv.clips")))
+    return [_read(path) for path in sorted(folder.glob("*.opus"))]
+
+
+def mixed_audio(seconds: float) -> Floats:
+    """The beginnings of all clips, an equal part each: speech with its natural pauses."""
+    sounds = clips()
+    samples = round(seconds * SAMPLE_RATE)
+    part = -(-samples // len(sounds))
+    return np.concatenate([np.resize(sound, part) for sound in sounds])[:samples]
+
+
+def voiced_audio(seconds: float, gate: GateConfig) -> Floats:
+    """Unbroken speech: what ``gate`` admits of the clips, joined and repeated."""
+    admitted: list[Floats] = []
+    for sound in clips():
+        outputs = SpeechGate(gate).push(sound)
+        admitted += [output.pcm for output in outputs if isinstance(output, Speech)]
+    return np.resize(np.concatenate(admitted), round(seconds * SAMPLE_RATE))
+
+
+def call_audio(seconds: float, gate: GateConfig) -> Floats:
+    """One side of a call: turns of about 7 s, `CALL_SPEECH_SHARE` admitted, the rest near silence.
+
+    The speech is shorter by pre-roll and hangover, which are admitted with it.
+    """
+    turns = max(1, round(seconds / _TURN_S))
+    turn = round(seconds * SAMPLE_RATE) // turns
+    margin = (gate.pre_roll_ms + gate.hangover_ms) * SAMPLE_RATE // 1000
+    spurt = max(1, round(CALL_SPEECH_SHARE * turn) - margin)
+    speech = np.resize(voiced_audio(turns * spurt / SAMPLE_RATE, gate), (turns, spurt))
+    noise = np.random.default_rng(0).standard_normal((turns, turn - spurt), dtype=np.float32)
+    call = np.concatenate([speech, noise * np.float32(_PAUSE_RMS)], axis=1)
+    return np.resize(call, round(seconds * SAMPLE_RATE))
+
+
+def _read(path: Path) -> Floats:
+    with AudioFile(path, block_s=1.0) as file:
+        resampler = Resampler(file.sample_rate)
+        blocks = [resampler.push(block) for block in file]
+        return np.concatenate([*blocks, resampler.finish()])

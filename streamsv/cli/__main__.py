@@ -1,0 +1,5 @@
+"""``python -m streamsv.cli`` is ``streamsv``."""
+
+from streamsv.cli.main import run
+
+run()

@@ -1,0 +1,45 @@
+"""``streamsv identify``: whose voice is this, if anybody's?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamsv.cli import options, sounds, terminal
+from streamsv.cli.exits import of_verdict
+from streamsv.cli.options import ConfigOption, DebugOption, JsonOption, SpeedOption, StoreOption
+from streamsv.cli.playback import Player, speed_of
+from streamsv.cli.render import VerificationPicture
+from streamsv.cli.screens import screen_for
+
+
+def identify(
+    file: Annotated[Path, typer.Argument(help="A recording of one voice.")],
+    speed: SpeedOption = None,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    _debug: DebugOption = False,
+) -> None:
+    """Whose voice is this? Exit code 0 somebody enrolled, 1 nobody, 3 undecided."""
+    with sounds.from_file(file) as sound:
+        engine = options.load_engine(config)
+        with options.open_store(store) as opened:
+            voiceprints = opened.all(engine.fingerprint)
+            of_other_models = len(opened.list()) - len(voiceprints)
+        if of_other_models and not as_json:
+            terminal.errors().line(
+                f"Left out: {of_other_models} of another model; enroll these speakers again."
+            )
+        session = engine.identify(voiceprints, sound.format)
+        title = f"one of {len(voiceprints)} · {sound.name}"
+        picture = VerificationPicture(
+            title, engine.config.decision, sound.duration_s, len(voiceprints)
+        )
+        screen = screen_for(picture, title, as_json)
+        with screen, Player(session, screen, speed_of(sound, screen, speed)) as player:
+            player.play(sound)
+    (verdict,) = session.verdicts.values()
+    raise typer.Exit(of_verdict(verdict))

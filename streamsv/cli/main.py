@@ -1,0 +1,162 @@
+"""``streamsv``: the commands, and the exit code of whatever becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+import streamsv
+from streamsv.cli import terminal
+from streamsv.cli.bench import bench
+from streamsv.cli.demo import demo
+from streamsv.cli.devices import devices
+from streamsv.cli.enroll import enroll
+from streamsv.cli.evaluate import evaluate
+from streamsv.cli.exits import ExitCode
+from streamsv.cli.identify import identify
+from streamsv.cli.live import live
+from streamsv.cli.model import model
+from streamsv.cli.verify import verify
+from streamsv.cli.voiceprints import voiceprints
+from streamsv.errors import StreamsvError
+
+app = typer.Typer(
+    name="streamsv",
+    help="Is this the voice that was enrolled? An answer while the person is still speaking.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (demo, enroll, verify, identify, live):
+    app.command()(_command)
+app.add_typer(voiceprints, name="voiceprints")
+for _command in (devices, evaluate, bench):
+    app.command()(_command)
+app.add_typer(model, name="model")
+
+# Recent releases of Typer bring a copy of click along and older ones import it; the base of
+# BadParameter is click's UsageError in both.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        terminal.output().line(f"streamsv {streamsv.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Is this the voice that was enrolled? An answer while the person is still speaking."""
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    """Run one command. Whatever happens, the exit code says what it was, and only a verdict is 1.
+
+    ``--json`` and ``--debug`` are looked up in the arguments themselves, because an argument that
+    cannot be parsed is an error to be reported, too.
+    """
+    terminal.prepare_streams()
+    options = [argument.partition("=")[0] for argument in arguments]
+    if "--" in options:
+        options = options[: options.index("--")]
+    report = _Report(as_json="--json" in options, with_traceback="--debug" in options)
+    try:
+        code = _outcome(arguments, report)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = ExitCode.PIPE_CLOSED
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            report.internal(error)
+        code = ExitCode.INTERNAL
+    terminal.abandon_output()
+    return code
+
+
+def run() -> None:
+    """The console entry point."""
+    sys.exit(int(main(sys.argv[1:])))
+
+
+def _outcome(arguments: Sequence[str], report: _Report) -> ExitCode:
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name="streamsv", standalone_mode=False)
+    except StreamsvError as error:
+        report.named(error)
+        return ExitCode.NAMED_ERROR
+    except _UsageError as error:
+        report.usage(error)
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except SystemExit as error:
+        # How click and Rich leave when a pipe is closed, inside their own help pages.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise BrokenPipeError from error
+        report.internal(error)
+        return ExitCode.INTERNAL
+    except Exception as error:  # noqa: BLE001 - the last handler there is: it reports
+        report.internal(error)
+        return ExitCode.INTERNAL
+    if code == ExitCode.INTERRUPTED:
+        report.interrupted()
+    return ExitCode(code or 0)
+
+
+class _Report:
+    """Says on standard error what went wrong: a sentence for people, or one JSON object."""
+
+    def __init__(self, as_json: bool, with_traceback: bool) -> None:
+        self._as_json = as_json
+        self._with_traceback = with_traceback
+
+    def named(self, error: StreamsvError) -> None:
+        self._say(error.to_dict(), error)
+
+    def usage(self, error: Any) -> None:
+        context = getattr(error, "ctx", None)
+        if context is not None and not self._as_json:
+            terminal.errors().line(context.get_usage())
+            terminal.errors().line(f"Try '{context.command_path} --help'.")
+        self._say(_described("usage", error.format_message()), error)
+
+    def internal(self, error: BaseException) -> None:
+        problem = f"Inside streamsv: {type(error).__name__}: {error}."
+        hint = "" if self._with_traceback else " Run it again with --debug and report what it says."
+        self._say(_described("internal", problem + hint), error)
+
+    def interrupted(self) -> None:
+        if self._as_json:
+            self._say(_described("interrupted", "Interrupted."), None)
+        else:
+            terminal.errors().line("Interrupted.")
+
+    def _say(self, fields: dict[str, Any], error: BaseException | None) -> None:
+        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        if self._as_json:
+            debug = {"traceback": trace} if self._with_traceback else {}
+            terminal.write_json(fields | debug, sys.stderr)
+            return
+        console = terminal.errors()
+        if self._with_traceback and trace:
+            console.line(trace.rstrip())
+        console.line(Text.assemble(("Error: ", "bold red"), fields["message"]))
+
+
+def _described(code: str, message: str) -> dict[str, Any]:
+    return {"type": "error", "code": code, "message": message, "value": None}

@@ -1,0 +1,71 @@
+"""The options that several commands share, and what they open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import streamsv
+from streamsv import config as configuration
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Engine configuration, YAML. Default: built in."
+    ),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="FILE", help="Store of voiceprints. Default: the one of this user."
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object a line on stdout; an error is one on stderr."),
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error."),
+]
+"""Named ``_debug`` in a command's signature: :func:`streamsv.cli.main.main` acts on it."""
+
+MicrophoneOption = Annotated[
+    bool, typer.Option("--microphone", help="Record instead of reading a file.")
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", help="Microphone: index or part of a name, see `devices`."
+    ),
+]
+SpeedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--speed",
+        min=0.0,
+        help="Times real time; 0 is as fast as possible, the default without a terminal.",
+    ),
+]
+MaxSecondsOption = Annotated[
+    float | None,
+    typer.Option("--max-seconds", min=0.1, help="Stop the microphone after this long."),
+]
+
+
+def load_engine(config: Path | None) -> streamsv.Engine:
+    """The engine of ``--config``."""
+    from streamsv.engine import EngineConfig
+
+    return streamsv.Engine.load(
+        EngineConfig() if config is None else configuration.load(EngineConfig, config)
+    )
+
+
+def open_store(store: Path | None) -> streamsv.VoiceprintStore:
+    """The store of ``--store``."""
+    from streamsv.voiceprints import default_store_path
+
+    return streamsv.VoiceprintStore(default_store_path() if store is None else store)

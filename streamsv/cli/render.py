@@ -1,0 +1,261 @@
+"""The live pictures: a score that grows against its thresholds, and an enrollment that fills up.
+
+A picture takes events and is a Rich renderable of what they add up to; it knows no clock and no
+session. One is drawn by every command that listens.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from streamsv.cli import words
+from streamsv.cli.chart import Mark, Point, Thresholds, chart, gauge
+from streamsv.events import (
+    AudioGap,
+    DecisionMade,
+    EnrollmentCompleted,
+    EnrollmentProgress,
+    EnrollmentRefused,
+    Event,
+    Feedback,
+    QualityWarning,
+    Score,
+    ScoreUpdated,
+    SpeakerChanged,
+    SpeechEnded,
+    SpeechStarted,
+    Verdict,
+)
+from streamsv.scoring.policy import DecisionConfig, ThresholdPolicy
+
+_SCROLLING_SPAN_S = 30.0
+_WARNING_SHOWN_S = 5.0
+_MAX_POINTS = 20_000
+_LOW_TERMINAL = 24
+_MAX_WIDTH = 100
+
+_VERDICT_STYLES = {
+    Verdict.ACCEPT: "bold black on green",
+    Verdict.REJECT: "bold white on red",
+    Verdict.UNDECIDED: "bold black on yellow",
+}
+
+
+class Clockwork:
+    """What both pictures show: media time, whether there is speech, and the latest warning."""
+
+    def __init__(self, duration_s: float | None) -> None:
+        self.duration_s = duration_s
+        self.at_s = 0.0
+        self.is_speech = False
+        self._warning: tuple[float, str] | None = None
+
+    def take(self, event: Event) -> None:
+        """Note the event if it is about time, speech or quality."""
+        self.at_s = max(self.at_s, event.at_s)
+        match event:
+            case SpeechStarted():
+                self.is_speech = True
+            case SpeechEnded():
+                self.is_speech = False
+            case QualityWarning():
+                self._warning = (event.at_s, event.detail)
+            case AudioGap():
+                self.is_speech = False
+                lost = f"{event.gap_s:.2f} s of sound were lost on the way."
+                self._warning = (event.at_s, lost)
+
+    def line(self) -> Text:
+        """``● speech  12.4 s of 26.0 s``."""
+        dot = ("● speech ", "bold green") if self.is_speech else ("○ silence", "dim")
+        of = f" of {self.duration_s:.1f} s" if self.duration_s is not None else " s"
+        return Text.assemble(dot, f"  {self.at_s:.1f}{of}")
+
+    def warning(self) -> Text | None:
+        """The latest warning while it is fresh."""
+        if self._warning is None or self.at_s > self._warning[0] + _WARNING_SHOWN_S:
+            return None
+        return Text(f"! {self._warning[1]}", "yellow")
+
+
+class VerificationPicture:
+    """One stream against one voiceprint or many: score, thresholds, time, speech, verdict.
+
+    ``duration_s`` is the length of the sound, ``None`` when it is not known: the chart then shows
+    the last half minute. ``candidates`` are decided among at once.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        decision: DecisionConfig,
+        duration_s: float | None = None,
+        candidates: int = 1,
+    ) -> None:
+        policy = ThresholdPolicy(decision, candidates)
+        self._title = title
+        self._thresholds = Thresholds(policy.accept_llr, policy.reject_llr)
+        self._min_net_speech_s = decision.min_net_speech_s
+        self._clock = Clockwork(duration_s)
+        self._latest: ScoreUpdated | None = None
+        self._points: collections.deque[Point] = collections.deque(maxlen=_MAX_POINTS)
+        self._decisions: list[DecisionMade] = []
+        self._marks: list[Mark] = []
+
+    def mark(self, at_s: float, label: str) -> None:
+        """Say under the chart what happens at ``at_s``."""
+        self._marks.append(Mark(at_s, label, "bold"))
+
+    def pass_time(self, at_s: float) -> None:
+        """The sound has come to ``at_s``, whether or not there was anything to say about it."""
+        self._clock.at_s = max(self._clock.at_s, at_s)
+
+    def take(self, event: Event) -> None:
+        """Add an event to the picture."""
+        self._clock.take(event)
+        match event:
+            case ScoreUpdated():
+                self._latest = event
+                best = max(event.scores, key=lambda score: score.llr)
+                self._points.append(Point(event.at_s, best.llr))
+            case DecisionMade():
+                self._decisions.append(event)
+                if event.verdict is not Verdict.UNDECIDED:
+                    color = "green" if event.verdict is Verdict.ACCEPT else "red"
+                    self._marks.append(Mark(event.at_s, event.verdict.value, color))
+            case SpeakerChanged():
+                self._marks.append(Mark(event.changed_at_s, "another voice", "bold red"))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The picture, as wide and as high as the terminal allows."""
+        width = min(options.max_width, _MAX_WIDTH)
+        rows = 4 if console.height < _LOW_TERMINAL else 8
+        inner = width - 4
+        parts: list[Text | Table] = [self._head(inner), *self._score_lines(inner), Text()]
+        parts += chart(
+            self._points, self._marks, self._thresholds, self._span_s(), inner, rows
+        )
+        warning = self._clock.warning()
+        parts += [] if warning is None else [warning]
+        parts += self._verdict_lines()
+        yield Panel(Group(*parts), title=Text(self._title, "bold"), title_align="left", width=width)
+
+    def _head(self, width: int) -> Table:
+        speech_s = self._latest.net_speech_s if self._latest else 0.0
+        right = f"{speech_s:.1f} s of speech used"
+        if self._latest is not None and self._latest.snr_db is not None and width > 70:
+            right += f"   SNR {self._latest.snr_db:.0f} dB   {self._latest.channel}"
+        head = Table.grid(expand=True)
+        head.add_column(justify="left", no_wrap=True)
+        head.add_column(justify="right", no_wrap=True)
+        head.add_row(self._clock.line(), Text(right))
+        return head
+
+    def _score_lines(self, width: int) -> list[Text]:
+        if self._latest is None:
+            return [Text("listening for speech", "dim")]
+        scores = self._latest.scores
+        name_width = min(max(len(score.speaker) for score in scores), max(8, width // 5))
+        return [self._score_line(score, name_width, width) for score in scores]
+
+    def _score_line(self, score: Score, name_width: int, width: int) -> Text:
+        name = Text(score.speaker)
+        name.truncate(name_width, overflow="ellipsis", pad=True)
+        numbers = f"  LLR {score.llr:+6.2f}  cosine {score.cosine:+.3f}"
+        bar = gauge(score.llr, self._thresholds, max(8, width - name_width - len(numbers) - 2))
+        return Text.assemble(
+            (name.plain, "bold"), "  ", bar, (numbers, self._thresholds.style_of(score.llr))
+        )
+
+    def _span_s(self) -> tuple[float, float]:
+        if self._clock.duration_s is not None:
+            return 0.0, max(self._clock.duration_s, 1.0)
+        right = max(_SCROLLING_SPAN_S, self._clock.at_s)
+        return right - _SCROLLING_SPAN_S, right
+
+    def _verdict_lines(self) -> list[Text]:
+        if not self._decisions:
+            wait = f"no verdict before {self._min_net_speech_s:g} s of speech"
+            return [Text.assemble((" LISTENING ", "reverse"), "  ", (wait, "dim"))]
+        return [
+            Text.assemble(
+                (f" {decision.verdict.value.upper()} ", _VERDICT_STYLES[decision.verdict]),
+                "  ",
+                words.of_decision(decision).partition(": ")[2],
+            )
+            for decision in self._decisions
+        ]
+
+
+_FEEDBACK_GLYPHS = {Feedback.OK: ("✓", "green"), Feedback.NO_VOICE: ("·", "dim")}
+
+
+class EnrollmentPicture:
+    """An enrollment that fills up, with feedback on each stretch of it."""
+
+    def __init__(
+        self, title: str, wanted_net_speech_s: float, duration_s: float | None = None
+    ) -> None:
+        self._title = title
+        self._wanted_s = wanted_net_speech_s
+        self._clock = Clockwork(duration_s)
+        self._progress: list[EnrollmentProgress] = []
+        self._outcome: Text | None = None
+
+    def pass_time(self, at_s: float) -> None:
+        """The sound has come to ``at_s``."""
+        self._clock.at_s = max(self._clock.at_s, at_s)
+
+    def take(self, event: Event) -> None:
+        """Add an event to the picture."""
+        self._clock.take(event)
+        match event:
+            case EnrollmentProgress():
+                self._progress.append(event)
+            case EnrollmentCompleted():
+                done = f"a voiceprint from {event.net_speech_s:.1f} s of speech"
+                self._outcome = Text.assemble((" DONE ", "bold black on green"), "  ", done)
+            case EnrollmentRefused():
+                self._outcome = Text.assemble((" REFUSED ", "bold white on red"), "  ", event.detail)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The picture, as wide as the terminal allows."""
+        width = min(options.max_width, _MAX_WIDTH)
+        parts: list[Text | Table] = [self._head(), self._bar(width - 4)]
+        parts += self._feedback(width - 4)
+        warning = self._clock.warning()
+        parts += [] if warning is None else [warning]
+        parts += [] if self._outcome is None else [self._outcome]
+        yield Panel(Group(*parts), title=Text(self._title, "bold"), title_align="left", width=width)
+
+    @property
+    def _net_speech_s(self) -> float:
+        return self._progress[-1].net_speech_s if self._progress else 0.0
+
+    def _head(self) -> Table:
+        head = Table.grid(expand=True)
+        head.add_column(justify="left", no_wrap=True)
+        head.add_column(justify="right", no_wrap=True)
+        speech = f"{self._net_speech_s:.1f} s of speech, {self._wanted_s:g} s wanted"
+        head.add_row(self._clock.line(), Text(speech))
+        return head
+
+    def _bar(self, width: int) -> Text:
+        filled = round(min(1.0, self._net_speech_s / self._wanted_s) * width)
+        return Text("━" * filled, "green") + Text("─" * (width - filled), "dim")
+
+    def _feedback(self, width: int) -> Sequence[Text]:
+        if not self._progress:
+            return [Text("say anything", "dim")]
+        strip = Text()
+        for progress in self._progress[-(width // 4) :]:
+            glyph, style = _FEEDBACK_GLYPHS.get(progress.feedback, ("!", "bold yellow"))
+            strip.append(f"{glyph} ", style)
+        strip.append(f" {words.FEEDBACK[self._progress[-1].feedback]}")
+        return [strip]

@@ -1,0 +1,34 @@
+"""What events mean, in sentences for people."""
+
+from __future__ import annotations
+
+from streamsv.events import DecisionMade, Feedback, Reason, Score, Verdict
+
+FEEDBACK = {
+    Feedback.OK: "good, go on",
+    Feedback.TOO_QUIET: "too quiet: come closer or raise the input level",
+    Feedback.CLIPPED: "too loud, it clips: lower the input level",
+    Feedback.NO_VOICE: "no voice heard",
+    Feedback.NOISY: "noisy: come closer, or find a quieter place",
+    Feedback.TOO_SHORT: "this recording has too little speech and is left out",
+}
+
+
+def of_score(score: Score) -> str:
+    """``LLR +5.73, cosine 0.747``."""
+    return f"LLR {score.llr:+.2f}, cosine {score.cosine:.3f}"
+
+
+def of_decision(decision: DecisionMade) -> str:
+    """A verdict as a sentence; without a speaker it is that of an identification."""
+    evidence = f" ({of_score(decision.score)})" if decision.score else ""
+    after = f"after {decision.net_speech_s:.1f} s of speech{evidence}"
+    whose = f"{decision.speaker}'s" if decision.speaker else "anybody's who is enrolled"
+    if decision.verdict is Verdict.ACCEPT:
+        return f"Accepted: the voice is {whose}, {after}."
+    if decision.verdict is Verdict.REJECT:
+        return f"Rejected: the voice is not {whose}, {after}."
+    why = "the evidence does not suffice"
+    if decision.reason is Reason.NOT_ENOUGH_SPEECH:
+        why = "there was too little speech"
+    return f"Undecided: {why}, {after}."

@@ -1,0 +1,135 @@
+"""The report of an evaluation: its JSON, its counts, and values without data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamsv.engine import Engine
+from streamsv.errors import ConfigError
+from streamsv.evaluation.report import EvaluationReport, evaluate
+from streamsv.evaluation.sets import EvaluationSet
+
+NEVER_HEARD = 1000.0
+
+
+@pytest.fixture(scope="module")
+def report(engine: Engine, tiny_set: EvaluationSet) -> EvaluationReport:
+    return evaluate(engine, tiny_set, [3, 1, NEVER_HEARD], resamples=200)
+
+
+def test_the_json_has_its_stable_fields(engine: Engine, report: EvaluationReport) -> None:
+    shown = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert shown["set"] == "tiny"
+    assert shown["model"] == {"fingerprint": engine.fingerprint, "name": "default.onnx"}
+    assert (shown["score"], shown["channel"]) == ("cosine", None)
+    assert shown["gate"]["mode"] == engine.config.gate.mode
+    assert (shown["resamples"], shown["seed"]) == (200, 0)
+    assert shown["streamsv_version"]
+    for row in shown["results"]:
+        assert list(row) == [
+            "net_speech_s",
+            "targets",
+            "impostors",
+            "left_out",
+            "trials_left_out",
+            "eer",
+            "eer_ci",
+            "min_dcf",
+            "cllr",
+            "min_cllr",
+        ]
+
+
+def test_rows_rise_and_the_last_is_for_whole_streams(report: EvaluationReport) -> None:
+    assert [row.net_speech_s for row in report.results] == [1.0, 3.0, NEVER_HEARD, None]
+
+
+def test_every_trial_is_counted_at_every_point(report: EvaluationReport) -> None:
+    assert report.trials == 9
+    for row in report.results:
+        assert row.targets + row.impostors + row.trials_left_out == report.trials
+    counts = [(row.targets, row.impostors, row.left_out) for row in report.results]
+    assert counts == [(3, 6, 0), (2, 4, 1), (0, 0, 3), (3, 6, 0)]
+
+
+def test_people_and_enrollments_are_counted(report: EvaluationReport) -> None:
+    assert (report.speakers, report.enrollments, report.enrollments_too_short) == (3, 3, 0)
+
+
+def test_values_without_data_are_null(report: EvaluationReport) -> None:
+    row = report.to_dict()["results"][2]
+    values = {row[name] for name in ("eer", "eer_ci", "min_dcf", "cllr", "min_cllr")}
+    assert values == {None}
+
+
+def test_a_set_without_target_trials_has_counts_and_no_rates(
+    engine: Engine, make_set: Any, tmp_path: Path
+) -> None:
+    impostors = make_set(tmp_path / "set", trials=[("b1", "ct"), ("c1", "bt")])
+    row = evaluate(engine, impostors, []).results[0]
+    assert (row.net_speech_s, row.targets, row.impostors, row.eer) == (None, 0, 2, None)
+
+
+def test_rates_are_fractions_inside_their_interval(report: EvaluationReport) -> None:
+    for row in report.results:
+        if row.eer is None:
+            continue
+        assert row.eer_ci is not None
+        low, high = row.eer_ci
+        assert 0 <= low <= row.eer <= high <= 1
+        assert row.min_dcf is not None
+        assert 0 <= row.min_dcf <= 1
+
+
+def test_calibration_never_beats_the_best_calibration(report: EvaluationReport) -> None:
+    for row in report.results:
+        if row.cllr is not None and row.min_cllr is not None:
+            assert row.min_cllr <= row.cllr + 1e-12
+
+
+def test_the_same_evaluation_gives_the_same_report(
+    engine: Engine, tiny_set: EvaluationSet, report: EvaluationReport
+) -> None:
+    assert evaluate(engine, tiny_set, [1, 3, NEVER_HEARD], resamples=200) == report
+
+
+def test_the_cllr_is_that_of_the_llr_whatever_score_is_chosen(
+    engine: Engine, tiny_set: EvaluationSet, report: EvaluationReport
+) -> None:
+    by_llr = evaluate(engine, tiny_set, [1], score="llr", resamples=10)
+    assert by_llr.score == "llr"
+    assert [r.cllr for r in by_llr.results] == [report.results[0].cllr, report.results[3].cllr]
+    # On one channel the LLR rises with the cosine, so both rank the trials alike.
+    assert by_llr.results[0].eer == report.results[0].eer
+
+
+def test_refused_and_too_short_enrollments_are_counted(
+    engine: Engine, make_set: Any, tmp_path: Path
+) -> None:
+    trials = [("a1", "at"), ("b1", "at"), ("b1", "bt")]
+    tiny = make_set(tmp_path / "set", trials=trials, silence=["b1"])
+    found = evaluate(engine, tiny, [1], channel="telephone", resamples=10)
+    assert found.channel == "telephone"
+    assert (found.enrollments, found.enrollments_refused) == (2, 2)
+    assert found.enrollments_too_short == 1
+    assert [row.trials_left_out for row in found.results] == [2, 2]
+
+
+def test_an_unknown_score_is_refused_with_those_allowed(
+    engine: Engine, tiny_set: EvaluationSet
+) -> None:
+    with pytest.raises(ConfigError, match="cosine, normalized, llr"):
+        evaluate(engine, tiny_set, [1], score="euclid")
+
+
+def test_no_resamples_are_refused_before_anything_is_heard(
+    engine: Engine, tiny_set: EvaluationSet
+) -> None:
+    heard: list[str] = []
+    with pytest.raises(ConfigError, match="resamples"):
+        evaluate(engine, tiny_set, [1], resamples=0, progress=lambda _d, _t, n: heard.append(n))
+    assert heard == []

@@ -1,0 +1,255 @@
+"""Everything that the documents show is tried.
+
+In README.md, CONTRIBUTING.md, SECURITY.md, docs/ and training/README.md
+
+- every ``python`` block runs, one after another with the names of those before it;
+- of every ``console`` or ``bash`` block, each line that begins with ``streamsv`` (in ``console``
+  after a ``$``) runs in a shell; it must find its options, and end as the command line promises;
+- a block after ``<!-- file: NAME -->`` is written to that file first;
+- a block after ``<!-- not run: WHY -->`` is not run, but its options must exist all the same.
+
+It all happens in an empty directory with a store of its own and some recordings, which are the
+bundled clips under the names that the documents use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "training" / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+
+RECORDINGS = {
+    "alice.wav": "voice_a_enroll",
+    "alice-monday.wav": "voice_a_enroll",
+    "alice-friday.wav": "voice_a_call",
+    "call.wav": "voice_a_call",
+    "bob.wav": "voice_b_call",
+    "stranger.wav": "voice_c_call",
+}
+"""The names of recordings in the documents, and the bundled clips that stand for them."""
+
+VERDICTS = {0, 1, 3}
+"""How ``verify`` and ``identify`` may end; every other command that is shown ends with 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block: its ``language``, its ``text`` from ``line`` on, and the comment before."""
+
+    document: Path
+    line: int
+    language: str
+    text: str
+    comment: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.document.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def is_run(self) -> bool:
+        return not self.comment.startswith("not run:")
+
+    @property
+    def file(self) -> str | None:
+        return self.comment.removeprefix("file:").strip() if "file:" in self.comment else None
+
+    def commands(self) -> list[str]:
+        """The lines that a reader would type, with their continuations joined."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        if self.language == "console":
+            lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+_FENCE = re.compile(
+    r"(?:^<!-- (?P<comment>[^\n]*?) -->\n\s*)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def blocks_of(document: Path) -> list[Block]:
+    text = document.read_text(encoding="utf-8")
+    return [
+        Block(
+            document,
+            text.count("\n", 0, match.start("text")) + 1,
+            match["language"],
+            match["text"],
+            match["comment"] or "",
+        )
+        for match in _FENCE.finditer(text)
+    ]
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    for name, clip in RECORDINGS.items():
+        pcm, rate = soundfile.read(ROOT / "streamsv" / "clips" / f"{clip}.opus")
+        soundfile.write(folder / name, pcm, rate)
+    return folder
+
+
+@pytest.fixture
+def desk(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory with the recordings, a store of its own and ``streamsv`` on the path."""
+    folder = tmp_path / "desk"
+    shutil.copytree(recordings, folder)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "streamsv"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m streamsv.cli "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("STREAMSV_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
+
+
+def run_python(block: Block, names: dict[str, object]) -> None:
+    """Run a block so that a traceback names the document and its line."""
+    source = "\n" * (block.line - 1) + block.text
+    exec(compile(source, str(block.document), "exec"), names)
+
+
+def streamsv_commands(block: Block) -> Iterator[list[str]]:
+    """The words of each ``streamsv`` command in a block, without pipes and redirections."""
+    for line in block.commands():
+        for part in re.split(r"&&|\|\||;|\|", line):
+            words = shlex.split(part, comments=True)
+            if words and words[0] == "streamsv":
+                stop = next((n for n, word in enumerate(words) if word[0] in "<>"), len(words))
+                yield words[1:stop]
+
+
+def run_line(line: str, where: str) -> None:
+    """Run one line in a shell; only ``verify`` and ``identify`` may end with a verdict."""
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    is_verdict = re.search(r"streamsv (verify|identify)\b", line) is not None
+    allowed = VERDICTS if is_verdict else {0}
+    assert ended.returncode in allowed, f"{where}: {line}\n{ended.stdout}{ended.stderr}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_what_a_document_shows_runs(document: Path, desk: Path) -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(document):
+        if block.file is not None:
+            (desk / block.file).write_text(block.text, encoding="utf-8")
+        elif not block.is_run:
+            assert block.comment.removeprefix("not run:").strip(), f"{block.where}: why not?"
+        elif block.language == "python":
+            run_python(block, names)
+        elif block.language in ("console", "bash"):
+            for line in block.commands():
+                if line.startswith("streamsv "):
+                    run_line(line, block.where)
+
+
+def help_of(words: list[str], cache: dict[str, str]) -> tuple[str, str]:
+    """The help page of the command that ``words`` name, and the command."""
+    groups = ("voiceprints", "model")
+    command = words[:2] if words and words[0] in groups else words[:1]
+    command = [word for word in command if not word.startswith("-")]
+    key = " ".join(command)
+    if key not in cache:
+        ended = subprocess.run(
+            ["streamsv", *command, "--help"], check=False, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, f"streamsv {key} is no command:\n{ended.stderr}"
+        cache[key] = ended.stdout
+    return cache[key], key
+
+
+@pytest.mark.usefixtures("desk")
+def test_every_option_that_is_shown_exists() -> None:
+    cache: dict[str, str] = {}
+    seen = 0
+    for document in DOCUMENTS:
+        for block in blocks_of(document):
+            if block.language not in ("console", "bash"):
+                continue
+            for words in streamsv_commands(block):
+                page, command = help_of(words, cache)
+                for word in words:
+                    option = word.partition("=")[0]
+                    if option.startswith("--") and option != "--":
+                        pattern = rf"(?<![\w-]){re.escape(option)}(?![\w-])"
+                        assert re.search(pattern, page), (
+                            f"{block.where}: streamsv {command} has no {option}"
+                        )
+                seen += 1
+    assert seen > 10
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_option_in_the_running_text_is_one_of_some_command(document: Path) -> None:
+    """``--at`` in a sentence is looked for in the source of the commands and stages."""
+    sources = [*ROOT.glob("streamsv/cli/*.py"), ROOT / "training" / "__main__.py"]
+    known = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    prose = _FENCE.sub("", document.read_text(encoding="utf-8"))
+    for option in set(re.findall(r"`(?:[^`\n]* )?(--[a-z][a-z-]*)", prose)):
+        assert f'"{option}"' in known or option in ("--help",), option
+
+
+_LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+def anchor(heading: str) -> str:
+    """The anchor that the usual renderers give a heading."""
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
+    prose = _FENCE.sub("", document.read_text(encoding="utf-8"))
+    for match in _LINK.finditer(prose):
+        target = match["target"]
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        found = (document.parent / path).resolve() if path else document
+        assert found.exists(), f"{name_of(document)} links to {target}"
+        if fragment:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert fragment in map(anchor, headings), f"{name_of(document)} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_document_spells_as_the_code_does(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    british = r"\b\w*(enrol(?!l)|enrolment|normalis|recognis|licence|behaviour|colour)\w*"
+    assert re.findall(british, text, re.IGNORECASE) == []

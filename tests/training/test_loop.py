@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from streamsv.config import to_mapping
+from streamsv.encoder import Encoder
+from streamsv.errors import ConfigError, ModelLoadError
+from streamsv.nn.export import export
+from training.checkpoint import load_checkpoint, load_student
+from training.config import AugmentConfig, load_config
+from training.loop import Trainer, learning_rate, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def quiet(_line):
+    pass
+
+
+def same(first, second):
+    return all(torch.equal(a, second[name]) for name, a in first.items())
+
+
+def test_a_run_interrupted_and_resumed_ends_where_a_whole_run_ends(run_config):
+    whole = load_checkpoint(train(dataclasses.replace(run_config, name="whole"), quiet))
+    parts = dataclasses.replace(run_config, name="parts")
+    first = Trainer(parts)
+    for _ in range(3):
+        first.advance()
+    first.save()
+    resumed = load_checkpoint(train(parts, quiet))
+    assert resumed["step"] == whole["step"] == 6
+    assert same(whole["student"], resumed["student"])
+    assert same(whole["average"], resumed["average"])
+
+
+def test_a_run_killed_without_warning_goes_on_from_its_checkpoint(run_config):
+    config = dataclasses.replace(run_config, name="killed", checkpoint_every=1)
+    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, steps=400))
+    file = Path(run_config.run_dir) / "killed.yaml"
+    file.write_text(yaml.safe_dump(to_mapping(config)))
+    command = [sys.executable, "-m", "training", "train", str(file)]
+    checkpoint = Path(config.run_dir) / "killed" / "checkpoint.pt"
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = load_checkpoint(checkpoint)["step"]
+    assert 0 < done < 400
+    steps = done + 2
+    short = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, steps=400))
+    trainer = Trainer(short)
+    assert trainer.step == done
+    while trainer.step < steps:
+        trainer.advance()
+    straight = Trainer(dataclasses.replace(short, name="straight"))
+    while straight.step < steps:
+        straight.advance()
+    assert same(trainer.student.state_dict(), straight.student.state_dict())
+
+
+def test_the_losses_fall(run_config):
+    config = dataclasses.replace(
+        run_config,
+        optimizer=dataclasses.replace(run_config.optimizer, steps=120, warmup=10),
+        augment=AugmentConfig(room=0, noise=0, babble=0, equalizer=0, telephone=0, clipping=0),
+        log_every=20,
+    )
+    train(config, quiet)
+    lines = (Path(config.run_dir) / config.name / "log.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows[-1]["embedding"] < rows[0]["embedding"]
+    assert rows[-1]["frames"] < rows[0]["frames"]
+    assert {"step", "lr", "audio_s_per_s", "left_s"} <= set(rows[0])
+
+
+def test_what_was_trained_is_what_the_runtime_steps(run_config, tmp_path):
+    checkpoint = train(run_config, quiet)
+    student = load_student(checkpoint)
+    exported = export(student, tmp_path / "tiny.onnx", {"note": "test"})
+    encoder = Encoder(exported.path)
+    assert encoder.fingerprint == exported.fingerprint
+    pcm = (np.random.default_rng(0).normal(0, 0.1, (1, 1280 * 4))).astype(np.float32)
+    with torch.no_grad():
+        expected = student(torch.from_numpy(pcm)).numpy()
+    state = encoder.initial_state()
+    for hop in range(4):
+        embedding, state = encoder.step(pcm[:, hop * 1280 : (hop + 1) * 1280], state)
+        assert np.abs(embedding - expected[:, hop]).max() < 1e-4
+
+
+def test_the_learning_rate_rises_and_falls(tiny_config):
+    schedule = dataclasses.replace(tiny_config.optimizer, steps=100, warmup=10)
+    rates = [learning_rate(schedule, step) for step in range(101)]
+    assert max(rates) == pytest.approx(schedule.peak_rate)
+    assert rates[0] < rates[5] < rates[10] > rates[50] > rates[100]
+    assert rates[100] == pytest.approx(schedule.final_rate)
+
+
+def test_a_student_that_cannot_match_its_teacher_is_refused(run_config):
+    wrong = dataclasses.replace(run_config.model, embedding=DIFFERENT)
+    with pytest.raises(ConfigError, match="embedding"):
+        Trainer(dataclasses.replace(run_config, model=wrong))
+
+
+DIFFERENT = 20
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
+    with pytest.raises(ModelLoadError, match="checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "train").glob("*.yaml")))
+def test_every_recipe_is_a_valid_configuration(file):
+    assert load_config(file).name == file.stem
+
+
+def test_an_unknown_key_is_named_with_its_file(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("name: x\nloss: {embeding: 1.0}\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml: loss\.embeding"):
+        load_config(file)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.losses import draw_prefixes, embedding_loss, frame_loss, posterior_loss
+
+
+def units(*shape, seed=0):
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_the_embedding_loss_is_zero_only_at_the_target():
+    targets = units(5, 8)
+    same = targets[:, None].expand(5, 3, 8)
+    assert embedding_loss(same, targets) == pytest.approx(0.0, abs=1e-6)
+    assert embedding_loss(-same, targets) == pytest.approx(2.0, abs=1e-6)
+
+
+def test_the_posterior_loss_is_a_kl_divergence():
+    targets, bank, prefixes = units(4, 8), units(6, 8, seed=1), units(4, 2, 8, seed=2)
+    assert posterior_loss(targets[:, None], targets, bank, 10.0) == pytest.approx(0.0, abs=1e-6)
+    p = torch.softmax(10 * targets @ bank.t(), 1)[:, None]
+    q = torch.softmax(10 * prefixes @ bank.t(), 2)
+    by_hand = (p * (p / q).log()).sum(2).mean()
+    assert posterior_loss(prefixes, targets, bank, 10.0) == pytest.approx(float(by_hand), rel=1e-4)
+
+
+def test_frames_are_paired_with_the_delay_and_masked():
+    targets = torch.randn(2, 10, 3, generator=torch.Generator().manual_seed(0))
+    late = torch.cat([torch.full((2, 2, 3), 99.0), targets[:, :-2]], dim=1)
+    valid = torch.ones(2, 10, dtype=torch.bool)
+    spread = torch.tensor([0.5, 1.0, 2.0])
+    assert frame_loss(late, targets, valid, spread, 2) == pytest.approx(0.0, abs=1e-7)
+    assert frame_loss(late, targets, valid, spread, 1) > 0.1
+    wrong = late.clone()
+    wrong[:, 6:] += 50.0
+    valid[:, 4:] = False
+    assert frame_loss(wrong, targets, valid, spread, 2) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_no_valid_frame_gives_no_loss_and_no_nan():
+    x = torch.randn(1, 5, 3)
+    none = torch.zeros(1, 5, dtype=torch.bool)
+    assert frame_loss(x, x + 1, none, torch.ones(3), 1) == 0.0
+
+
+def test_prefixes_reach_the_end_and_start_where_asked():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([draw_prefixes(38, 8, 5, generator) for _ in range(200)])
+    assert drawn.min() >= 5
+    assert drawn.max() == 37
+    assert (drawn == 37).sum() >= 200
+    early = (drawn < math.sqrt(5 * 38)).float().mean()
+    assert 0.35 < early < 0.55

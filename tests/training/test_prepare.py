@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamsv.audio.gate import GateConfig
+from streamsv.errors import ConfigError
+from training.manifest import read_clips, read_sounds
+from training.prepare import CachedClip, folder_of, load_speech, prepare
+from training.teachers import OnnxTeacher, kaldi_filterbanks
+
+
+def clips_of(config, speed):
+    folder = folder_of(Path(config.data.cache), speed)
+    index = json.loads((folder / "index.json").read_text())
+    return folder, [CachedClip(**clip) for clip in index["clips"]], index
+
+
+def test_the_cache_holds_the_gated_speech_of_every_clip(tiny_config):
+    folder, clips, _ = clips_of(tiny_config, 1.0)
+    speech = np.fromfile(folder / "speech.i16", "<i2")
+    root = Path(tiny_config.data.clips).parent
+    assert len(clips) == 6
+    for clip in clips:
+        gated = load_speech(root / clip.path, GateConfig())
+        cached = speech[clip.start : clip.start + clip.samples] / 32767
+        assert np.abs(cached - np.clip(gated, -1, 1)).max() < 1e-4
+    assert sum(clip.samples for clip in clips) == len(speech)
+
+
+def test_teacher_frames_lie_where_the_index_says(tiny_config):
+    folder, clips, index = clips_of(tiny_config, 1.0)
+    frames = np.fromfile(folder / "frames.f16", "<f2").reshape(-1, index["features"])
+    embeddings = np.load(folder / "embeddings.npy")
+    teacher = OnnxTeacher(Path(tiny_config.teacher.path))
+    speech = np.fromfile(folder / "speech.i16", "<i2")
+    clip = clips[3]
+    pcm = (speech[clip.start : clip.start + clip.samples] / 32767).astype(np.float32)
+    embedding, heard = teacher(pcm)
+    held = frames[clip.frame_start : clip.frame_start + clip.frames]
+    assert np.abs(held - heard).mean() < 2e-2
+    assert np.abs(embeddings[3] - embedding).max() < 1e-2
+    assert abs(clip.frames - clip.samples / 320) < 3
+
+
+def test_another_speed_is_another_voice_of_another_length(tiny_config):
+    _, plain, _ = clips_of(tiny_config, 1.0)
+    _, slow, _ = clips_of(tiny_config, 0.9)
+    assert {clip.speaker for clip in plain}.isdisjoint({clip.speaker for clip in slow})
+    for before, after in zip(plain, slow, strict=True):
+        assert after.samples == pytest.approx(before.samples / 0.9, rel=0.01)
+
+
+def test_a_complete_speed_is_not_made_again_and_a_torn_one_is(tiny_config, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(tiny_config.data.cache, cache)
+    teacher = OnnxTeacher(Path(tiny_config.teacher.path))
+    whole = folder_of(cache, 1.0) / "index.json"
+    torn = folder_of(cache, 0.9)
+    (torn / "index.json").unlink()
+    (torn / "speech.i16").write_bytes(b"half")
+    before = whole.stat().st_mtime_ns
+    prepare(Path(tiny_config.data.clips), teacher, cache, tiny_config.data.speeds)
+    assert whole.stat().st_mtime_ns == before
+    original = folder_of(Path(tiny_config.data.cache), 0.9)
+    assert (torn / "speech.i16").read_bytes() == (original / "speech.i16").read_bytes()
+
+
+def test_filterbanks_have_no_mean_over_the_clip():
+    pcm = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    banks = kaldi_filterbanks(pcm)
+    assert banks.shape == (98, 80)
+    assert np.abs(banks.mean(axis=0)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [("path\tsource\n", "speaker"), (None, "no manifest")],
+)
+def test_a_bad_manifest_says_what_is_missing(tmp_path, table, word):
+    path = tmp_path / "train.tsv"
+    if table is not None:
+        path.write_text(table)
+    with pytest.raises(ConfigError, match=word):
+        read_clips(path)
+
+
+def test_a_missing_file_is_named_with_its_line(tmp_path):
+    (tmp_path / "noise.tsv").write_text("path\tkind\nnowhere.wav\tnoise\n")
+    with pytest.raises(ConfigError, match=r"line 2.*nowhere\.wav"):
+        read_sounds(tmp_path / "noise.tsv")
+
+
+def test_a_model_that_is_no_teacher_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no teacher"):
+        OnnxTeacher(tmp_path / "missing.onnx")
