@@ -93,7 +93,9 @@ def _converted(wanted: Any, value: Any, name: str) -> Any:
         elif len(arguments) == len(value):
             inner = list(arguments)
         else:
-            raise ConfigError(f"{name} needs {len(arguments)} values, not {len(value)}.", str(value))
+            raise ConfigError(
+                f"{name} needs {len(arguments)} values, not {len(value)}.", str(value)
+            )
         return tuple(
             _converted(kind, item, f"{name}[{i}]")
             for i, (kind, item) in enumerate(zip(inner, value, strict=True))

@@ -17,7 +17,7 @@ def devices(as_json: JsonOption = False, _debug: DebugOption = False) -> None:
             terminal.write_json({"type": "device", **dataclasses.asdict(device)})
         return
     if not found:
-        terminal.output().line("No microphone was found. Plug one in, then try again.")
+        terminal.output().say("No microphone was found. Plug one in, then try again.")
         return
     rows = [
         (

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-import streamsv
 from streamsv.cli import options, sounds, terminal
 from streamsv.cli.options import (
     ConfigOption,
@@ -27,7 +26,7 @@ from streamsv.cli.screens import screen_for
 from streamsv.cli.voiceprints import described
 from streamsv.errors import UnknownSpeaker, VoiceprintExists
 from streamsv.events import EnrollmentProgress, Event
-from streamsv.voiceprints import check_speaker
+from streamsv.voiceprints import Consent, Voiceprint, VoiceprintStore, check_speaker
 
 
 def enroll(
@@ -74,7 +73,7 @@ def enroll(
         if as_json:
             terminal.write_json(described("voiceprint_stored", voiceprint.summary()))
         else:
-            terminal.output().line(f"Stored the voiceprint of {name} in {opened.path}.")
+            terminal.output().say(f"Stored the voiceprint of {name} in {opened.path}.")
 
 
 def now() -> str:
@@ -82,19 +81,15 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _consent(
-    by: str | None, purpose: str | None, given_at: str | None
-) -> streamsv.Consent | None:
+def _consent(by: str | None, purpose: str | None, given_at: str | None) -> Consent | None:
     if by is None and purpose is None and given_at is None:
         return None
     if by is None or purpose is None:
         raise typer.BadParameter("A consent needs both --consent-by and --consent-purpose.")
-    return streamsv.Consent(given_at or now(), by, purpose)
+    return Consent(given_at or now(), by, purpose)
 
 
-def _present(
-    store: streamsv.VoiceprintStore, name: str, replace: bool
-) -> streamsv.Voiceprint | None:
+def _present(store: VoiceprintStore, name: str, replace: bool) -> Voiceprint | None:
     """The speaker's present voiceprint, which only --replace may touch."""
     try:
         found = store.get(name)
@@ -116,7 +111,7 @@ def _recorded(
     max_seconds: float | None,
     config: Path | None,
     as_json: bool,
-) -> streamsv.Voiceprint:
+) -> Voiceprint:
     engine = options.load_engine(config)
     wanted_s = engine.config.enrollment.wanted_net_speech_s
     with contextlib.ExitStack() as stack:

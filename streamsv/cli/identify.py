@@ -30,7 +30,7 @@ def identify(
             voiceprints = opened.all(engine.fingerprint)
             of_other_models = len(opened.list()) - len(voiceprints)
         if of_other_models and not as_json:
-            terminal.errors().line(
+            terminal.errors().say(
                 f"Left out: {of_other_models} of another model; enroll these speakers again."
             )
         session = engine.identify(voiceprints, sound.format)

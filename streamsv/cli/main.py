@@ -32,11 +32,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, enroll, verify, identify, live):
-    app.command()(_command)
+app.command()(demo)
+app.command()(enroll)
+app.command()(verify)
+app.command()(identify)
+app.command()(live)
 app.add_typer(voiceprints, name="voiceprints")
-for _command in (devices, evaluate, bench):
-    app.command()(_command)
+app.command()(devices)
+app.command()(evaluate)
+app.command()(bench)
 app.add_typer(model, name="model")
 
 # Recent releases of Typer bring a copy of click along and older ones import it; the base of
@@ -46,7 +50,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        terminal.output().line(f"streamsv {streamsv.__version__}")
+        terminal.output().say(f"streamsv {streamsv.__version__}")
         raise typer.Exit
 
 
@@ -54,9 +58,7 @@ def _print_version(is_wanted: bool) -> None:
 def _options(
     _version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version."
-        ),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Is this the voice that was enrolled? An answer while the person is still speaking."""
@@ -131,8 +133,8 @@ class _Report:
     def usage(self, error: Any) -> None:
         context = getattr(error, "ctx", None)
         if context is not None and not self._as_json:
-            terminal.errors().line(context.get_usage())
-            terminal.errors().line(f"Try '{context.command_path} --help'.")
+            terminal.errors().say(context.get_usage())
+            terminal.errors().say(f"Try '{context.command_path} --help'.")
         self._say(_described("usage", error.format_message()), error)
 
     def internal(self, error: BaseException) -> None:
@@ -144,7 +146,7 @@ class _Report:
         if self._as_json:
             self._say(_described("interrupted", "Interrupted."), None)
         else:
-            terminal.errors().line("Interrupted.")
+            terminal.errors().say("Interrupted.")
 
     def _say(self, fields: dict[str, Any], error: BaseException | None) -> None:
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
@@ -154,8 +156,8 @@ class _Report:
             return
         console = terminal.errors()
         if self._with_traceback and trace:
-            console.line(trace.rstrip())
-        console.line(Text.assemble(("Error: ", "bold red"), fields["message"]))
+            console.say(trace.rstrip())
+        console.say(Text.assemble(("Error: ", "bold red"), fields["message"]))
 
 
 def _described(code: str, message: str) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import typer
+from rich.markdown import Markdown
 
 from streamsv.cli import options, terminal
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
@@ -25,9 +25,8 @@ def info(
     """What the model is, how it was made and what its scores were calibrated on."""
     engine = options.load_engine(config)
     encoder = engine.encoder
-    card_file = importlib.import_module("streamsv.engine").bundled("CARD.md")
-    is_bundled = encoder.path.parent == card_file.parent
-    text = card_file.read_text(encoding="utf-8") if is_bundled and card_file.is_file() else None
+    card_file = encoder.path.with_name("CARD.md")
+    text = card_file.read_text(encoding="utf-8") if card_file.is_file() else None
     facts: dict[str, Any] = {
         "path": str(encoder.path),
         "fingerprint": encoder.fingerprint,
@@ -44,9 +43,11 @@ def info(
         return
     output = terminal.output()
     output.fields(facts)
-    for heading, fields in (("made", card), ("calibrated on", fitted_on)):
+    for heading, fields in (("Made", card), ("Calibrated on", fitted_on)):
         if fields:
-            output.line(f"\n{heading}", style="bold")
+            output.say()
+            output.say(heading, style="bold")
             output.fields(fields)
     if text is not None:
-        output.line(f"\n{text.rstrip()}")
+        output.say()
+        output.print(Markdown(text) if output.file.isatty() else text, soft_wrap=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import streamsv
 from streamsv import config as configuration
+from streamsv.voiceprints import VoiceprintStore, default_store_path
+
+if TYPE_CHECKING:
+    from streamsv.engine import Engine
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Engine configuration, YAML. Default: built in."
-    ),
+    typer.Option("--config", metavar="FILE", help="Engine configuration, YAML. Default: built in."),
 ]
 StoreOption = Annotated[
     Path | None,
@@ -55,17 +56,18 @@ MaxSecondsOption = Annotated[
 ]
 
 
-def load_engine(config: Path | None) -> streamsv.Engine:
-    """The engine of ``--config``."""
-    from streamsv.engine import EngineConfig
+def load_engine(config: Path | None) -> Engine:
+    """The engine of ``--config``.
 
-    return streamsv.Engine.load(
+    It is imported here, because onnxruntime takes its time and ``--help`` should not wait for it.
+    """
+    from streamsv.engine import Engine, EngineConfig
+
+    return Engine.load(
         EngineConfig() if config is None else configuration.load(EngineConfig, config)
     )
 
 
-def open_store(store: Path | None) -> streamsv.VoiceprintStore:
+def open_store(store: Path | None) -> VoiceprintStore:
     """The store of ``--store``."""
-    from streamsv.voiceprints import default_store_path
-
-    return streamsv.VoiceprintStore(default_store_path() if store is None else store)
+    return VoiceprintStore(default_store_path() if store is None else store)

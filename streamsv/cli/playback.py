@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from streamsv.audio import Lost
-from streamsv.cli.screens import Screen
+from streamsv.cli.screens import Listener, Screen
 from streamsv.cli.sounds import Sound
 from streamsv.errors import StreamsvError
 from streamsv.events import Event
@@ -101,7 +101,7 @@ class Player:
     def __init__(
         self,
         session: Session,
-        screen: Screen,
+        screen: Listener,
         speed: float = 0.0,
         shows_partial_result: bool = True,
     ) -> None:

@@ -138,9 +138,7 @@ class VerificationPicture:
         rows = 4 if console.height < _LOW_TERMINAL else 8
         inner = width - 4
         parts: list[Text | Table] = [self._head(inner), *self._score_lines(inner), Text()]
-        parts += chart(
-            self._points, self._marks, self._thresholds, self._span_s(), inner, rows
-        )
+        parts += chart(self._points, self._marks, self._thresholds, self._span_s(), inner, rows)
         warning = self._clock.warning()
         parts += [] if warning is None else [warning]
         parts += self._verdict_lines()
@@ -222,7 +220,9 @@ class EnrollmentPicture:
                 done = f"a voiceprint from {event.net_speech_s:.1f} s of speech"
                 self._outcome = Text.assemble((" DONE ", "bold black on green"), "  ", done)
             case EnrollmentRefused():
-                self._outcome = Text.assemble((" REFUSED ", "bold white on red"), "  ", event.detail)
+                self._outcome = Text.assemble(
+                    (" REFUSED ", "bold white on red"), "  ", event.detail
+                )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The picture, as wide as the terminal allows."""

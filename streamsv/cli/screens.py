@@ -19,7 +19,14 @@ Picture = VerificationPicture | EnrollmentPicture
 _REDRAWS_PER_S = 15.0
 
 
-class Screen(Protocol):
+class Listener(Protocol):
+    """Whoever hears what a session says."""
+
+    def show(self, events: Iterable[Event], at_s: float | None = None) -> None:
+        """Take ``events``; the sound has come to the media time ``at_s``."""
+
+
+class Screen(Listener, Protocol):
     """Shows the events of one session; used in a ``with`` statement, which ends its picture."""
 
     is_live: bool
@@ -34,9 +41,6 @@ class Screen(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Leave what was shown last."""
-
-    def show(self, events: Iterable[Event], at_s: float | None = None) -> None:
-        """Show ``events``; the sound has come to the media time ``at_s``."""
 
 
 class _Still:
@@ -78,7 +82,7 @@ class PlainScreen(_Still):
         del at_s
         for event in events:
             for line in self._lines.of(event):
-                self._terminal.line(line)
+                self._terminal.say(line)
 
 
 class LiveScreen:
@@ -126,4 +130,3 @@ def screen_for(picture: Picture, title: str, as_json: bool) -> Screen:
     if as_json:
         return JsonScreen()
     return LiveScreen(picture) if terminal.output().is_live else PlainScreen(title)
-

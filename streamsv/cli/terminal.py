@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,7 +31,7 @@ class Terminal(Console):
         is_unicode = self.encoding.lower().startswith("utf")
         return self.file.isatty() and is_unicode and not self.is_dumb_terminal
 
-    def line(self, text: str | Text = "", style: str | None = None) -> None:
+    def say(self, text: str | Text = "", style: str | None = None) -> None:
         """Print ``text`` literally; a line is wrapped only where somebody looks at it."""
         shown = Text(text) if isinstance(text, str) else text
         self.print(shown, style=style, soft_wrap=not self.file.isatty(), highlight=False)
@@ -38,7 +40,7 @@ class Terminal(Console):
         """Print each field on a line of its own, names aligned; what is unknown is ``-``."""
         width = max(map(len, fields))
         for name, value in fields.items():
-            self.line(f"{name:<{width}}  {'-' if value is None else value}")
+            self.say(f"{name:<{width}}  {'-' if value is None else value}")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; for a log or a pipe as wide as it is, without cutting anything."""
@@ -46,7 +48,7 @@ class Terminal(Console):
             widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
             for row in (columns, *rows):
                 cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                self.line("  ".join(cells).rstrip())
+                self.say("  ".join(cells).rstrip())
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, column in enumerate(columns):
@@ -64,6 +66,20 @@ def output() -> Terminal:
 def errors() -> Terminal:
     """Standard error as it is now."""
     return Terminal(file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[float, float, str], None]]:
+    """A bar on standard error, if it is a terminal; call it with what is done, in all, and now."""
+    console = errors()
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_live) as bar:
+        task = bar.add_task("", total=None)
+
+        def advance(done: float, total: float, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=label)
+
+        yield advance
 
 
 def write_json(fields: Mapping[str, Any], stream: TextIO | None = None) -> None:

@@ -52,7 +52,5 @@ def verify(
         screen = screen_for(picture, title, as_json)
         stops_at_verdict = microphone and not keep_going
         with screen, Player(session, screen, speed_of(sound, screen, speed)) as player:
-            player.play(
-                sound, lambda event: stops_at_verdict and isinstance(event, DecisionMade)
-            )
+            player.play(sound, lambda event: stops_at_verdict and isinstance(event, DecisionMade))
     raise typer.Exit(of_verdict(session.verdicts[name]))

@@ -31,7 +31,7 @@ def list_(
         for summary in summaries:
             terminal.write_json(described("voiceprint", summary))
     elif not summaries:
-        terminal.output().line("Nobody is enrolled yet. Enroll with `streamsv enroll NAME FILE`.")
+        terminal.output().say("Nobody is enrolled yet. Enroll with `streamsv enroll NAME FILE`.")
     else:
         rows = [
             (s.speaker, f"{s.net_speech_s:.1f} s", str(s.recordings), s.channel, s.updated_at)
@@ -126,7 +126,7 @@ def _done(kind: str, speaker: str, sentence: str, as_json: bool) -> None:
     if as_json:
         terminal.write_json({"type": kind, "speaker": speaker})
     else:
-        terminal.output().line(sentence)
+        terminal.output().say(sentence)
 
 
 def _write_private(file: Path, data: bytes, replace: bool) -> None:

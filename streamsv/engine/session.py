@@ -27,7 +27,8 @@ Floats = NDArray[np.float32]
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Hop:
     """One step for the network: the ``number``-th of its session, from 0; ``pcm`` (1,
-    hop_samples) float32 and the stream's ``state``."""
+    hop_samples) float32 and the stream's ``state``.
+    """
 
     number: int
     pcm: Floats
@@ -98,7 +99,8 @@ class Session(abc.ABC):
 
     def next_hop(self) -> Hop | None:
         """The hop that is due, or ``None``; one at a time, until :meth:`complete` takes its answer
-        or :meth:`abandon` takes it back."""
+        or :meth:`abandon` takes it back.
+        """
         queue = self._stream.queue
         if self._in_flight is not None or not queue or not isinstance(queue[0], QueuedHop):
             return None
@@ -200,7 +202,7 @@ class Session(abc.ABC):
             events += self._ending()
         return events
 
-    def _passed(self, mark: Mark) -> list[Event]:
+    def _passed(self, mark: Mark) -> list[Event]:  # noqa: ARG002
         """What the end of a stretch or of a recording gives rise to: nothing, unless asked for."""
         return []
 

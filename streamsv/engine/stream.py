@@ -36,7 +36,8 @@ Floats = NDArray[np.float32]
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class QueuedHop:
     """A hop that waits for the network: its number from 0, ``pcm`` (hop_samples,) float32, where
-    it ends in the source, and the levels there."""
+    it ends in the source, and the levels there.
+    """
 
     number: int
     pcm: Floats
@@ -105,9 +106,8 @@ class HopStream:
         self._position = 0
         self._held = np.zeros(0, np.float32)
         self._hops = 0
-        self._stretch: list[Floats] = []
-        self._stretch_left = stretch_samples
-        self._stretch_admitted = 0
+        self._stretch: list[Floats]
+        self._start_stretch()
 
     @property
     def at_s(self) -> float:
@@ -151,7 +151,7 @@ class HopStream:
         self._held = np.zeros(0, np.float32)
         if self._stretch_samples and 2 * self._stretch_left <= self._stretch_samples:
             self._end_stretch()
-        self._stretch, self._stretch_left = [], self._stretch_samples
+        self._start_stretch()
         self.queue.append(RecordingEnd(self._position, self.audio.channel))
 
     def _start_at(self, at_s: float) -> None:
@@ -194,8 +194,11 @@ class HopStream:
                 self._gate.levels,
             )
         )
-        self._stretch_admitted = self._gate.admitted_samples
+        self._start_stretch()
+
+    def _start_stretch(self) -> None:
         self._stretch, self._stretch_left = [], self._stretch_samples
+        self._stretch_admitted = self._gate.admitted_samples
 
     def _follow(self, outputs: list[Onset | Speech | Offset]) -> None:
         for output in outputs:

@@ -57,15 +57,14 @@ class VerificationSession(Session):
         speakers = tuple(voiceprint.speaker for voiceprint in voiceprints)
         if len(set(speakers)) < len(speakers):
             raise ConfigError("The same speaker is claimed twice.", ", ".join(speakers))
+        calibration.llr(0.0, 1.0, audio.channel)  # no calibration: say so now, not in mid-call
         super().__init__(encoder, config, audio, mode, speakers)
         self._mode = mode
         self._speakers = speakers
         self._embeddings = np.stack([voiceprint.embedding for voiceprint in voiceprints])
         self._calibration = calibration
         self._quality = QualityWatch(config.quality)
-        self._policy = ThresholdPolicy(
-            config.decision, len(speakers) if mode == "identify" else 1
-        )
+        self._policy = ThresholdPolicy(config.decision, len(speakers) if mode == "identify" else 1)
         self._verdicts: dict[str | None, Verdict] = {}
         self._hops_scored = 0
         self._latest: tuple[Score, ...] = ()

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from streamsv.errors import EvaluationSetError
 from streamsv.scoring.calibration import Line
-from streamsv.scoring.calibration_fit import fit_logistic
+from streamsv.scoring.logistic import fit_logistic
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,6 +10,7 @@ but the file.
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import hashlib
 import json
@@ -79,8 +80,11 @@ def _encoded(initial: State) -> str:
 
 
 def export(student: Student, path: Path, card: Mapping[str, Any]) -> Exported:
-    """Write ``student`` to ``path``; ``card`` is kept in the metadata for people to read."""
-    student = student.eval()
+    """Write ``student`` to ``path``; ``card`` is kept in the metadata for people to read.
+
+    ``student`` itself is left as it is, in its mode and on its device.
+    """
+    student = copy.deepcopy(student).cpu().eval()
     initial = {name: tensor.clone() for name, tensor in student.init_state(2).items()}
     names = list(initial)
     arguments = (torch.zeros(2, HOP_SAMPLES), [initial[name] for name in names])

@@ -62,14 +62,12 @@ class TokenMixing(Composite):
 class ChannelMLP(nn.Module):
     """dim -> hidden -> dim in groups, with Max-Feature-Map or GELU between.
 
-    Max-Feature-Map projects to twice the width and keeps the larger of each pair of halves,
-    within each group.
+    Max-Feature-Map projects to twice the width and keeps the larger of each pair of halves.
     """
 
     def __init__(self, dim: int, hidden: int, groups: int, activation: str) -> None:
         super().__init__()
         self.mfm = activation == "mfm"
-        self.groups = groups
         self.inward = GroupedLinear(dim, 2 * hidden if self.mfm else hidden, groups)
         self.outward = GroupedLinear(hidden, dim, groups)
 
@@ -77,9 +75,8 @@ class ChannelMLP(nn.Module):
         """(batch, frames, dim) -> the same shape."""
         h = self.inward(x)
         if self.mfm:
-            grouped = h.unflatten(2, (self.groups, -1)) if self.groups > 1 else h
-            first, second = grouped.chunk(2, dim=-1)
-            h = torch.maximum(first, second).flatten(2)
+            first, second = h.chunk(2, dim=2)
+            h = torch.maximum(first, second)
         else:
             h = nn.functional.gelu(h)
         y: Tensor = self.outward(h)

@@ -4,7 +4,7 @@ A cosine of 0.5 says little after one second and much after ten, and less on a t
 llr = a(t) cosine + b(t), one pair of curves a channel, with t the seconds of net speech: linear
 in log t between knots and constant outside them. LLRs are natural logarithms. The slope saturates
 with t because frames are not independent; it is fitted, not assumed
-(`streamsv.scoring.calibration_fit`).
+(`streamsv.scoring.logistic`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ NEEDED = (
     "streamsv/clips/voice_c_call.opus",
     "streamsv/models/default.onnx",
     "streamsv/models/default.calibration.json",
-    "streamsv/models/default.card.md",
+    "streamsv/models/CARD.md",
 )
 """What an installed copy reads at run time besides its own code."""
 
@@ -80,7 +80,7 @@ def test_what_an_installed_copy_needs_is_inside_the_package(name: str) -> None:
 def test_the_code_has_its_license_and_the_model_its_own() -> None:
     assert project()["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
-    card = (ROOT / "streamsv/models/default.card.md").read_text(encoding="utf-8")
+    card = (ROOT / "streamsv/models/CARD.md").read_text(encoding="utf-8")
     assert "CC BY-SA 4.0" in card
     encoder = streamsv.Engine.load().encoder
     assert encoder.license == "CC-BY-SA-4.0"
@@ -90,7 +90,7 @@ def test_the_calibration_and_the_card_are_of_the_model_that_is_bundled() -> None
     engine = streamsv.Engine.load()
     content = json.loads((ROOT / "streamsv/models/default.calibration.json").read_text("utf-8"))
     assert content["fingerprint"] == engine.fingerprint
-    card = (ROOT / "streamsv/models/default.card.md").read_text(encoding="utf-8")
+    card = (ROOT / "streamsv/models/CARD.md").read_text(encoding="utf-8")
     assert engine.fingerprint[:12] in card
 
 

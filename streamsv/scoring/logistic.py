@@ -1,71 +1,14 @@
-"""Fitting a calibration: logistic regression of "same person" on the cosine, knot by knot."""
+"""Logistic regression of "same person" on a score: the line that makes it an LLR."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamsv.errors import ConfigError, EvaluationSetError
-from streamsv.scoring.calibration import Calibration, Line
 from streamsv.scoring.sweep import FloatArray, checked_sides
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The trials of one set, scored when ``net_speech_s`` seconds of the test had been heard.
-
-    Fields
-    ------
-    channel: ``wideband`` or ``telephone``.
-    net_speech_s: seconds of net speech; one of the knots.
-    scores: float, shape (trials,): cosines.
-    is_target: bool, shape (trials,).
-    """
-
-    channel: str
-    net_speech_s: float
-    scores: npt.NDArray[Any]
-    is_target: npt.NDArray[Any]
-
-
-def fit_calibration(
-    observations: Sequence[Observation],
-    knots_s: Sequence[float],
-    fingerprint: str,
-    fitted_on: Mapping[str, Any],
-) -> Calibration:
-    """The calibration of the model with ``fingerprint``, one `fit_logistic` a channel and knot.
-
-    Observations of the same channel and knot (several sets) are pooled; every channel that occurs
-    needs at least one for each knot.
-
-    Raises `EvaluationSetError` when a knot of a channel has no trials of both kinds, when an
-    observation lies on no knot, or when targets do not score above impostors there.
-    """
-    for observation in observations:
-        if observation.net_speech_s not in knots_s:
-            raise EvaluationSetError(
-                f"An observation of channel {observation.channel} was made at "
-                f"{observation.net_speech_s} s; expected one of the knots {list(knots_s)}.",
-                observation.net_speech_s,
-            )
-    channels = {}
-    for channel in sorted({observation.channel for observation in observations}):
-        points = [
-            _fit_point(
-                [o for o in observations if (o.channel, o.net_speech_s) == (channel, knot_s)],
-                f"channel {channel} at {knot_s} s",
-            )
-            for knot_s in knots_s
-        ]
-        slopes, offsets = zip(*points, strict=True)
-        channels[channel] = Line(slopes, offsets)
-    return Calibration(fingerprint, tuple(float(k) for k in knots_s), channels, fitted_on)
 
 
 def fit_logistic(
@@ -138,22 +81,3 @@ def _newton(
                 return float(line[0]), float(line[1])
         line = line - length * step
         lowest = loss(line)
-
-
-def _fit_point(observations: Sequence[Observation], where: str) -> tuple[float, float]:
-    if not observations:
-        raise EvaluationSetError(f"There are no trials for {where}; score a set there.", where)
-    try:
-        slope, offset = fit_logistic(
-            np.concatenate([np.asarray(o.scores) for o in observations]),
-            np.concatenate([np.asarray(o.is_target) for o in observations]),
-        )
-    except EvaluationSetError as error:
-        raise EvaluationSetError(f"{where}: {error.message}", error.value) from error
-    if slope <= 0:
-        raise EvaluationSetError(
-            f"{where}: targets do not score above impostors (slope {slope:.3g}), so there is "
-            "nothing to calibrate. Check the labels and the model.",
-            slope,
-        )
-    return slope, offset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from streamsv.errors import ConfigError, EvaluationSetError
-from streamsv.scoring.calibration_fit import Observation, fit_calibration, fit_logistic
+from streamsv.scoring.logistic import fit_logistic
 from streamsv.scoring.metrics import cllr
 
 Trials = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
@@ -98,61 +97,3 @@ def test_trials_that_cannot_be_fitted_are_refused() -> None:
         fit_logistic([0.5, 0.1], [1, 0], prior=1.0)
     with pytest.raises(ConfigError, match="ridge"):
         fit_logistic([0.5, 0.1], [1, 0], ridge=0.0)
-
-
-def observed(channel: str, net_speech_s: float, trials: Trials) -> Observation:
-    return Observation(channel, net_speech_s, *trials)
-
-
-def test_a_calibration_has_the_line_of_each_channel_and_knot() -> None:
-    cases = {
-        ("telephone", 1.0): 4,
-        ("telephone", 5.0): 5,
-        ("wideband", 1.0): 6,
-        ("wideband", 5.0): 7,
-    }
-    calibration = fit_calibration(
-        [observed(*where, overlapping(seed)) for where, seed in cases.items()],
-        knots_s=(1, 5),
-        fingerprint="abc",
-        fitted_on={"sets": ["made up"]},
-    )
-    assert calibration.fingerprint == "abc"
-    assert calibration.fitted_on == {"sets": ["made up"]}
-    for (channel, net_speech_s), seed in cases.items():
-        slope, offset = fit_logistic(*overlapping(seed))
-        llr = calibration.llr(0.3, net_speech_s, channel)
-        assert llr == pytest.approx(slope * 0.3 + offset)
-
-
-def test_sets_of_one_channel_and_knot_are_pooled() -> None:
-    scores, is_target = overlapping(8)
-    halves = [observed("telephone", 2, (scores[i::2], is_target[i::2])) for i in (0, 1)]
-    calibration = fit_calibration(halves, (2.0,), "abc", {})
-    slope, offset = fit_logistic(scores, is_target)
-    assert calibration.llr(0.3, 2.0, "telephone") == pytest.approx(slope * 0.3 + offset)
-
-
-@pytest.mark.parametrize(
-    ("observations", "says"),
-    [
-        ([observed("telephone", 3.0, overlapping(0))], r"at 3.0 s; expected .* \[1.0, 2.0\]"),
-        ([observed("telephone", 1.0, overlapping(0))], "no trials for channel telephone at 2.0 s"),
-        (
-            [observed("wideband", s, (np.ones(2), np.array([True, True]))) for s in (1.0, 2.0)],
-            "channel wideband at 1.0 s: The impostor scores",
-        ),
-        (
-            [observed("wideband", s, (-overlapping(0)[0], overlapping(0)[1])) for s in (1.0, 2.0)],
-            "channel wideband at 1.0 s: targets do not score above impostors",
-        ),
-    ],
-)
-def test_observations_that_make_no_calibration_are_refused(observations: Any, says: str) -> None:
-    with pytest.raises(EvaluationSetError, match=says):
-        fit_calibration(observations, (1.0, 2.0), "abc", {})
-
-
-def test_no_observations_make_no_calibration() -> None:
-    with pytest.raises(ConfigError, match="channels is empty"):
-        fit_calibration([], (1.0,), "abc", {})
