@@ -12,16 +12,30 @@ _LABEL_WIDTH = 12
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Scale:
+    """The LLRs at the two ends of a bar."""
+
+    lowest: float
+    highest: float
+
+    def share(self, llr: float) -> float:
+        """How much of a bar is filled, 0 to 1."""
+        share = (llr - self.lowest) / (self.highest - self.lowest)
+        return min(1.0, max(0.0, share))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Thresholds:
     """The LLRs (natural log) that decide."""
 
     accept_llr: float
     reject_llr: float
 
-    def height_of(self, llr: float) -> float:
-        """Where ``llr`` is drawn, 0 to 1: rejection at a quarter, acceptance at three quarters."""
-        between = (llr - self.reject_llr) / (self.accept_llr - self.reject_llr)
-        return min(1.0, max(0.0, 0.25 + 0.5 * between))
+    def scale(self, llrs: Iterable[float] = ()) -> Scale:
+        """A scale with room beyond both thresholds, and for all of ``llrs``."""
+        margin = (self.accept_llr - self.reject_llr) / 2
+        known = (self.reject_llr - margin, self.accept_llr + margin, *llrs)
+        return Scale(min(known), max(known))
 
     def style_of(self, llr: float) -> str:
         """Green from acceptance on, red from rejection down, yellow between."""
@@ -49,8 +63,10 @@ class Mark:
 
 def gauge(llr: float, thresholds: Thresholds, width: int) -> Text:
     """A bar for one LLR, with a notch at each threshold."""
-    filled = round(thresholds.height_of(llr) * width)
-    notches = {width // 4, width - width // 4}
+    scale = thresholds.scale()
+    filled = round(scale.share(llr) * width)
+    ends = (thresholds.reject_llr, thresholds.accept_llr)
+    notches = {min(width - 1, round(scale.share(end) * width)) for end in ends}
     bar = Text()
     for column in range(width):
         is_filled = column < filled
@@ -67,18 +83,21 @@ def chart(
     width: int,
     rows: int,
 ) -> list[Text]:
-    """The LLR over media time, ``rows`` (a multiple of 4) high, and lines for marks and time.
+    """The LLR over media time, ``rows`` high, and lines for marks and time.
 
     ``span_s`` is the media time of the left and of the right edge. Where there was no speech, the
     last score is drawn on, dimmed.
     """
     columns = max(10, width - _LABEL_WIDTH)
     bars = _bars(points, span_s, columns)
+    scale = thresholds.scale(llr for bar in bars if bar for llr in bar[:1])
     labels = {
-        3 * rows // 4: f"accept {thresholds.accept_llr:+.1f}",
-        rows // 4: f"reject {thresholds.reject_llr:+.1f}",
+        _row_of(thresholds.accept_llr, scale, rows): f"accept {thresholds.accept_llr:+.1f}",
+        _row_of(thresholds.reject_llr, scale, rows): f"reject {thresholds.reject_llr:+.1f}",
     }
-    lines = [_row(row, rows, bars, thresholds, labels) for row in reversed(range(rows))]
+    lines = [
+        _row(row, rows, bars, thresholds, scale, labels.get(row)) for row in reversed(range(rows))
+    ]
     return [*lines, *_mark_lines(marks, span_s, columns), _time_line(span_s, columns)]
 
 
@@ -100,22 +119,27 @@ def _bars(
     return bars
 
 
+def _row_of(llr: float, scale: Scale, rows: int) -> int:
+    """The row, from 0 at the bottom, at whose lower edge a threshold is drawn."""
+    return min(rows - 1, round(scale.share(llr) * rows))
+
+
 def _row(
     row: int,
     rows: int,
     bars: Sequence[tuple[float, bool] | None],
     thresholds: Thresholds,
-    labels: dict[int, str],
+    scale: Scale,
+    label: str | None,
 ) -> Text:
-    label = labels.get(row, "")
-    line = Text(f"{label:>{_LABEL_WIDTH - 1}.{_LABEL_WIDTH - 1}} ", "dim")
-    empty = ("▁", "dim") if row in labels else (" ", "")
+    line = Text(f"{label or '':>{_LABEL_WIDTH - 1}.{_LABEL_WIDTH - 1}} ", "dim")
+    empty = (" ", "") if label is None else ("▁", "dim")
     for bar in bars:
         if bar is None:
             line.append(*empty)
             continue
         llr, is_heard = bar
-        eighths = max(1, round(thresholds.height_of(llr) * rows * 8)) - 8 * row
+        eighths = max(1, round(scale.share(llr) * rows * 8)) - 8 * row
         if eighths <= 0:
             line.append(*empty)
         else:
@@ -125,21 +149,24 @@ def _row(
 
 
 def _mark_lines(marks: Sequence[Mark], span_s: tuple[float, float], columns: int) -> list[Text]:
-    """One line with an arrow under each mark's column, its label on the side that has room."""
-    line = Text(" " * (_LABEL_WIDTH + columns))
-    for mark in marks:
+    """An arrow under each mark's column, its label on the side that has room; as many lines as
+    that takes.
+    """
+    lines: list[Text] = []
+    for mark in sorted(marks, key=lambda mark: mark.at_s):
         column = _column(mark.at_s, span_s, columns)
-        if not 0 <= column < columns:
+        if column < 0:
             continue
         label = f"▲ {mark.label}"
-        start = column
+        start = _LABEL_WIDTH + column
         if column + len(label) > columns:
             label = f"{mark.label} ▲"
-            start = max(0, column + 1 - len(label))
-        at = _LABEL_WIDTH + start
-        line = line[:at] + Text(label, mark.style) + line[at + len(label) :]
-    line.rstrip()
-    return [line] if line.plain else []
+            start = max(0, start + 1 - len(label))
+        end = start + len(label)
+        if not lines or lines[-1].plain[max(0, start - 1) : end + 1].strip():
+            lines.append(Text(" " * (_LABEL_WIDTH + columns)))
+        lines[-1] = lines[-1][:start] + Text(label, mark.style) + lines[-1][end:]
+    return lines
 
 
 def _time_line(span_s: tuple[float, float], columns: int) -> Text:

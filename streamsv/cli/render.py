@@ -37,7 +37,8 @@ from streamsv.scoring.policy import DecisionConfig, ThresholdPolicy
 _SCROLLING_SPAN_S = 30.0
 _WARNING_SHOWN_S = 5.0
 _MAX_POINTS = 20_000
-_LOW_TERMINAL = 24
+_FEWEST_ROWS, _MOST_ROWS = 3, 8
+_AROUND_PICTURE = 3
 _MAX_WIDTH = 100
 
 _VERDICT_STYLES = {
@@ -135,14 +136,16 @@ class VerificationPicture:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The picture, as wide and as high as the terminal allows."""
         width = min(options.max_width, _MAX_WIDTH)
-        rows = 4 if console.height < _LOW_TERMINAL else 8
         inner = width - 4
-        parts: list[Text | Table] = [self._head(inner), *self._score_lines(inner), Text()]
-        parts += chart(self._points, self._marks, self._thresholds, self._span_s(), inner, rows)
+        head: list[Text | Table] = [self._head(inner), *self._score_lines(inner), Text()]
         warning = self._clock.warning()
-        parts += [] if warning is None else [warning]
-        parts += self._verdict_lines()
-        yield Panel(Group(*parts), title=Text(self._title, "bold"), title_align="left", width=width)
+        foot = [*([] if warning is None else [warning]), *self._verdict_lines()]
+        wrapped = sum(len(line) // inner for line in foot)
+        taken = len(head) + len(self._marks) + 1 + len(foot) + wrapped + _AROUND_PICTURE
+        rows = max(_FEWEST_ROWS, min(_MOST_ROWS, console.height - taken))
+        drawn = chart(self._points, self._marks, self._thresholds, self._span_s(), inner, rows)
+        parts = Group(*head, *drawn, *foot)
+        yield Panel(parts, title=Text(self._title, "bold"), title_align="left", width=width)
 
     def _head(self, width: int) -> Table:
         speech_s = self._latest.net_speech_s if self._latest else 0.0
@@ -185,7 +188,7 @@ class VerificationPicture:
             Text.assemble(
                 (f" {decision.verdict.value.upper()} ", _VERDICT_STYLES[decision.verdict]),
                 "  ",
-                words.of_decision(decision).partition(": ")[2],
+                words.of_decision_briefly(decision),
             )
             for decision in self._decisions
         ]
@@ -227,12 +230,14 @@ class EnrollmentPicture:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The picture, as wide as the terminal allows."""
         width = min(options.max_width, _MAX_WIDTH)
-        parts: list[Text | Table] = [self._head(), self._bar(width - 4)]
-        parts += self._feedback(width - 4)
-        warning = self._clock.warning()
-        parts += [] if warning is None else [warning]
-        parts += [] if self._outcome is None else [self._outcome]
-        yield Panel(Group(*parts), title=Text(self._title, "bold"), title_align="left", width=width)
+        below = [self._clock.warning(), self._outcome]
+        parts = Group(
+            self._head(),
+            self._bar(width - 4),
+            *self._feedback(width - 4),
+            *(line for line in below if line is not None),
+        )
+        yield Panel(parts, title=Text(self._title, "bold"), title_align="left", width=width)
 
     @property
     def _net_speech_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamsv.events import DecisionMade, Feedback, Reason, Score, Verdict
 
 FEEDBACK = {
-    Feedback.OK: "good, go on",
+    Feedback.OK: "good",
     Feedback.TOO_QUIET: "too quiet: come closer or raise the input level",
     Feedback.CLIPPED: "too loud, it clips: lower the input level",
     Feedback.NO_VOICE: "no voice heard",
@@ -21,14 +21,28 @@ def of_score(score: Score) -> str:
 
 def of_decision(decision: DecisionMade) -> str:
     """A verdict as a sentence; without a speaker it is that of an identification."""
+    whose = f"{decision.speaker}'s" if decision.speaker else "anybody's who is enrolled"
     evidence = f" ({of_score(decision.score)})" if decision.score else ""
     after = f"after {decision.net_speech_s:.1f} s of speech{evidence}"
-    whose = f"{decision.speaker}'s" if decision.speaker else "anybody's who is enrolled"
-    if decision.verdict is Verdict.ACCEPT:
-        return f"Accepted: the voice is {whose}, {after}."
-    if decision.verdict is Verdict.REJECT:
-        return f"Rejected: the voice is not {whose}, {after}."
-    why = "the evidence does not suffice"
+    match decision.verdict:
+        case Verdict.ACCEPT:
+            return f"Accepted: the voice is {whose}, {after}."
+        case Verdict.REJECT:
+            return f"Rejected: the voice is not {whose}, {after}."
+        case Verdict.UNDECIDED:
+            return f"Undecided: {_reason(decision)}, {after}."
+
+
+def of_decision_briefly(decision: DecisionMade) -> str:
+    """What stands beside a verdict, on one line."""
+    whom = decision.speaker or "nobody who is enrolled"
+    after = f"after {decision.net_speech_s:.1f} s of speech"
+    if decision.verdict is Verdict.UNDECIDED:
+        return f"{_reason(decision)} {after}"
+    return f"{whom}, {after}" + (f", LLR {decision.score.llr:+.2f}" if decision.score else "")
+
+
+def _reason(decision: DecisionMade) -> str:
     if decision.reason is Reason.NOT_ENOUGH_SPEECH:
-        why = "there was too little speech"
-    return f"Undecided: {why}, {after}."
+        return "there was too little speech"
+    return "the evidence does not suffice"

@@ -83,8 +83,14 @@ class Encoder:
         self.dimension = int(self._session.get_outputs()[self._outputs.index("embedding")].shape[1])
 
     def _read_metadata(self) -> None:
+        version = self.metadata.get("streamsv.format", SUPPORTED_FORMAT)
+        if version != SUPPORTED_FORMAT:
+            raise ModelLoadError(
+                f"{self.path} has model format {version}; this streamsv reads format "
+                f"{SUPPORTED_FORMAT}. Upgrade streamsv, or export the model again.",
+                version,
+            )
         try:
-            version = self.metadata["streamsv.format"]
             self.fingerprint = self.metadata["streamsv.fingerprint"]
             self.license = self.metadata["streamsv.license"]
             self.hop_samples = int(self.metadata["streamsv.hop_samples"])
@@ -98,18 +104,12 @@ class Encoder:
                 )
                 for name, entry in described.items()
             }
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ModelLoadError(
                 f"{self.path} is an ONNX file, but not a streamsv model (metadata: {error}). "
                 "Export one with `python -m training export`.",
                 str(self.path),
             ) from error
-        if version != SUPPORTED_FORMAT:
-            raise ModelLoadError(
-                f"{self.path} has model format {version}; this streamsv reads format "
-                f"{SUPPORTED_FORMAT}. Upgrade streamsv, or export the model again.",
-                version,
-            )
 
     @property
     def state_bytes(self) -> int:

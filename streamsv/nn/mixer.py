@@ -68,6 +68,7 @@ class ChannelMLP(nn.Module):
     def __init__(self, dim: int, hidden: int, groups: int, activation: str) -> None:
         super().__init__()
         self.mfm = activation == "mfm"
+        self.groups = groups
         self.inward = GroupedLinear(dim, 2 * hidden if self.mfm else hidden, groups)
         self.outward = GroupedLinear(hidden, dim, groups)
 
@@ -75,12 +76,22 @@ class ChannelMLP(nn.Module):
         """(batch, frames, dim) -> the same shape."""
         h = self.inward(x)
         if self.mfm:
-            first, second = h.chunk(2, dim=2)
-            h = torch.maximum(first, second)
+            h = self._larger_halves(h)
         else:
             h = nn.functional.gelu(h)
         y: Tensor = self.outward(h)
         return y
+
+    def _larger_halves(self, h: Tensor) -> Tensor:
+        """Max-Feature-Map within each group: no group hears of another."""
+        if self.groups == 1:
+            first, second = h.chunk(2, dim=2)
+            return torch.maximum(first, second)
+        batch, frames, width = h.shape
+        halves = h.reshape(batch, frames, self.groups, 2, width // (2 * self.groups))
+        return torch.maximum(halves[:, :, :, 0], halves[:, :, :, 1]).reshape(
+            batch, frames, width // 2
+        )
 
 
 class HalfRate(Streaming):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import json
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from streamsv.audio import AudioFormat, encode_s16le
@@ -30,17 +29,17 @@ def cut(data: bytes, shares: Sequence[float]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise([0, *places, len(data)])]
 
 
-def as_plain(events: Sequence[Event], decimals: int) -> list[Any]:
-    """The events as fields, numbers rounded: two batches differ in the last bits of a float."""
+def as_json(events: Sequence[Event]) -> Any:
+    return json.loads(json.dumps([event.to_dict() for event in events]))
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, float):
-            return pytest.approx(value, abs=10.0**-decimals)
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, tuple) else value
 
-    return [plain(event.to_dict()) for event in events]
+def nearly(value: Any) -> Any:
+    """``value`` with its numbers to 0.001: two batches differ in the last bits of a float."""
+    if isinstance(value, dict):
+        return {key: nearly(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [nearly(item) for item in value]
+    return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
 
 
 @pytest.fixture(scope="module", params=FORMATS, ids=lambda f: f"{f.encoding}-{f.sample_rate}")
@@ -164,7 +163,7 @@ def test_push_equals_its_three_calls_in_a_loop(
     assert said == heard(engine.verify(voiceprints["a"]), chunks)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data(), order=st.randoms(use_true_random=False))
 def test_hops_run_in_batches_in_any_order_equal_sessions_alone(
     engine: Engine,
@@ -196,7 +195,7 @@ def test_hops_run_in_batches_in_any_order_equal_sessions_alone(
     said = _joined(said, [session.close_input() for session in batched])
     said = _joined(said, run_in_batches(engine.encoder, batched, order))
     for one, other in zip(said, alone, strict=True):
-        assert [e.to_dict() for e in one] == as_plain(other, decimals=3)
+        assert as_json(one) == nearly(as_json(other))
 
 
 def _joined(said: list[list[Event]], more: list[list[Event]]) -> list[list[Event]]:
@@ -219,14 +218,4 @@ def test_sessions_in_different_formats_share_an_engine(
     said = _joined(said, run_in_batches(engine.encoder, sessions, random.Random(0)))
     for audio, call, events in zip(formats, calls, said, strict=True):
         alone = heard(engine.verify(voiceprints["a"], audio), call)
-        assert [e.to_dict() for e in events] == as_plain(alone, decimals=3)
-
-
-def test_a_hop_is_left_as_it_was_by_the_network(engine: Engine, voiceprints: Any) -> None:
-    session = engine.verify(voiceprints["a"])
-    state = engine.encoder.initial_state()
-    before = {name: values.copy() for name, values in state.items()}
-    pcm = np.random.default_rng(0).standard_normal((1, 1280)).astype(np.float32) * 0.1
-    engine.encoder.step(pcm, state)
-    assert all(np.array_equal(state[name], before[name]) for name in before)
-    assert dataclasses.is_dataclass(session.push(b"")[0])
+        assert as_json(events) == nearly(as_json(alone))

@@ -44,7 +44,7 @@ def row_of(text: str, first: str) -> str:
 
 
 def in_code_font(text: str) -> set[str]:
-    return {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", quoted)}
+    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
@@ -78,7 +78,7 @@ def settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + field.name, value
 
 
-@pytest.mark.parametrize(("name", "default"), settings(EngineConfig()))
+@pytest.mark.parametrize(("name", "default"), list(settings(EngineConfig())))
 def test_every_setting_has_a_row_with_its_default(name: str, default: Any) -> None:
     shown = "null" if default is None else f"{default:g}"
     cells = [cell.strip() for cell in row_of(PYTHON, name).split("|")]

@@ -45,7 +45,22 @@ RECORDINGS = {
     "bob.wav": "voice_b_call",
     "stranger.wav": "voice_c_call",
 }
-"""The names of recordings in the documents, and the bundled clips that stand for them."""
+"""The names of recordings in the documents, and the bundled clips that stand for them; some of
+them also make up the evaluation set ``my-set``."""
+
+STREAMS = """
+stream	path	speaker	session	sample_rate	seconds	sex	channel
+monday	alice-monday.wav	alice	1	16000	26.8		wideband
+friday	alice-friday.wav	alice	2	16000	26.0		wideband
+bob	bob.wav	bob	1	16000	24.1		wideband
+stranger	stranger.wav	stranger	1	16000	17.8		wideband
+"""
+TRIALS = """
+enroll	test	target
+monday	friday	1
+monday	bob	0
+monday	stranger	0
+"""
 
 VERDICTS = {0, 1, 3}
 """How ``verify`` and ``identify`` may end; every other command that is shown ends with 0."""
@@ -111,6 +126,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, clip in RECORDINGS.items():
         pcm, rate = soundfile.read(ROOT / "streamsv" / "clips" / f"{clip}.opus")
         soundfile.write(folder / name, pcm, rate)
+    my_set = folder / "my-set"
+    my_set.mkdir()
+    (my_set / "streams.tsv").write_text(STREAMS.lstrip())
+    (my_set / "trials.tsv").write_text(TRIALS.lstrip())
+    for name in ("alice-monday.wav", "alice-friday.wav", "bob.wav", "stranger.wav"):
+        shutil.copy(folder / name, my_set)
     return folder
 
 

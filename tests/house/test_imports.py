@@ -81,9 +81,17 @@ AT_HOME = {
 }
 """Packages that only some rooms may know; the rivals in bench and evaluation bring their own."""
 
-NEVER_IN_SESSIONS = frozenset(
-    "time datetime threading asyncio multiprocessing socket subprocess logging random".split()
-)
+NEVER_IN_SESSIONS = {
+    "asyncio",
+    "datetime",
+    "logging",
+    "multiprocessing",
+    "random",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
 """What a session that reads no clock, starts no thread and does no I/O has no use for."""
 
 
@@ -130,10 +138,10 @@ def imports_of(source: str, module: str, is_package: bool = False) -> list[Impor
             names = [f"{base}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Call) and _is_import_call(node.func) and node.args:
             first = node.args[0]
-            names = [first.value] if isinstance(first, ast.Constant) else []
+            names = [str(first.value)] if isinstance(first, ast.Constant) else []
         else:
             continue
-        found += [Import(str(name), module, node.lineno) for name in names]
+        found += [Import(name, module, node.lineno) for name in names]
     return found
 
 

@@ -46,10 +46,11 @@ def in_a_fresh_python(program: str, *arguments: str) -> dict[str, Any]:
     found = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert found.returncode == 0, found.stderr
     answer: dict[str, Any] = json.loads(found.stdout)
     return answer
 

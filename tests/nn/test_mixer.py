@@ -7,9 +7,10 @@ from streamsv.nn.config import ModelConfig
 from streamsv.nn.mixer import ChannelMLP, HalfRate
 
 
+@pytest.mark.parametrize("activation", ["gelu", "mfm"])
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
-def test_groups_of_a_channel_mlp_never_see_each_other(groups: int) -> None:
-    mlp = ChannelMLP(12, 18, groups, "gelu")
+def test_groups_of_a_channel_mlp_never_see_each_other(groups: int, activation: str) -> None:
+    mlp = ChannelMLP(12, 18, groups, activation)
     x = torch.randn(4, 5, 12).requires_grad_()
     y = mlp(x).reshape(4, 5, groups, -1)
     for group in range(groups):
