@@ -37,7 +37,21 @@ _ROOM_OF = {
     "VoiceprintStore": "voiceprints",
 }
 
-__all__ = ["__version__", *sorted(_ROOM_OF)]
+__all__ = [
+    "AudioFile",
+    "AudioFormat",
+    "Consent",
+    "Engine",
+    "EngineConfig",
+    "EnrollmentSession",
+    "Microphone",
+    "StreamsvError",
+    "Verdict",
+    "VerificationSession",
+    "Voiceprint",
+    "VoiceprintStore",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,9 +30,9 @@ from streamsv.voiceprints import Consent, Voiceprint, VoiceprintStore, check_spe
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(help="The speaker's id.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The speaker's id.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings of the speaker, one or several.")
+        list[Path] | None, typer.Argument(metavar="[FILES]...", help="Recordings of the speaker.")
     ] = None,
     microphone: MicrophoneOption = False,
     device: DeviceOption = None,

@@ -16,7 +16,7 @@ from streamsv.cli.screens import screen_for
 
 
 def identify(
-    file: Annotated[Path, typer.Argument(help="A recording of one voice.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of one voice.")],
     speed: SpeedOption = None,
     config: ConfigOption = None,
     store: StoreOption = None,

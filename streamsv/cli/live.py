@@ -48,7 +48,6 @@ def live(
 ) -> None:
     """Enroll with the microphone, then talk and watch. Nothing is stored."""
     engine = options.load_engine(config)
-    _say(_READ, as_json)
     voiceprint = _enrolled(engine, device, max_seconds, as_json)
     _say(_TALK, as_json)
     done = 0
@@ -61,6 +60,7 @@ def _enrolled(
     engine: Engine, device: str | None, max_seconds: float | None, as_json: bool
 ) -> Voiceprint:
     with sounds.from_microphone(device, max_seconds) as sound:
+        _say(_READ, as_json)
         title = f"Enrolling you from {sound.name}"
         session = engine.enroll("you", sound.format)
         picture = EnrollmentPicture(title, engine.config.enrollment.wanted_net_speech_s)

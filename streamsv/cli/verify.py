@@ -26,8 +26,10 @@ from streamsv.events import DecisionMade
 
 
 def verify(
-    name: Annotated[str, typer.Argument(help="The claimed speaker.")],
-    file: Annotated[Path | None, typer.Argument(help="A recording of the voice.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The claimed speaker.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A recording of the voice.")
+    ] = None,
     microphone: MicrophoneOption = False,
     device: DeviceOption = None,
     max_seconds: MaxSecondsOption = None,

@@ -17,7 +17,7 @@ from streamsv.voiceprints import VoiceprintSummary
 
 voiceprints = typer.Typer(help="List, show, delete, export and import voiceprints.")
 
-NameArgument = Annotated[str, typer.Argument(help="The speaker's id.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The speaker's id.")]
 
 
 @voiceprints.command("list")
@@ -75,7 +75,9 @@ def delete(
 @voiceprints.command()
 def export(
     name: NameArgument,
-    file: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write; - for standard output.")
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a file that exists.")
     ] = False,
@@ -95,7 +97,10 @@ def export(
 
 @voiceprints.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `export` wrote; - for standard input.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file that `export` wrote; - for standard input."),
+    ],
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Another id for the speaker.")
     ] = None,

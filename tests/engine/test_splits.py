@@ -59,7 +59,7 @@ def stream(
     return audio, data, events
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(shares=CUTS)
 def test_packet_splits_never_change_events(
     engine: Engine,
@@ -89,7 +89,7 @@ def test_packets_of_a_few_bytes_never_change_events(
     assert heard(engine.verify(voiceprints["a"], audio), pieces) == whole
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(shares=CUTS)
 def test_packet_splits_never_change_an_enrollment(
     engine: Engine, voice: Callable[..., Any], in_format: Callable[..., bytes], shares: list[float]
@@ -110,7 +110,7 @@ def test_packet_splits_never_change_an_enrollment(
     assert enrolled(shares) == enrolled([])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shares_a=CUTS, shares_b=CUTS, order=st.randoms(use_true_random=False))
 def test_two_interleaved_sessions_equal_two_alone(
     engine: Engine,
@@ -138,7 +138,7 @@ def test_two_interleaved_sessions_equal_two_alone(
     assert said == alone
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shares=CUTS)
 def test_push_equals_its_three_calls_in_a_loop(
     engine: Engine,
