@@ -6,6 +6,7 @@ and what to do about it, and the offending ``value`` where there is one.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 
@@ -30,7 +31,8 @@ class StreamsvError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """The error as JSON-ready fields: ``{"type": "error", "code", "message", "value"}``."""
         shown = self.value
-        if not isinstance(shown, str | int | float | bool | None):
+        is_plain = isinstance(shown, str | int | float | bool | None)
+        if not is_plain or (isinstance(shown, float) and not math.isfinite(shown)):
             shown = str(shown)
         return {"type": "error", "code": self.code, "message": self.message, "value": shown}
 

@@ -2,8 +2,8 @@
 
 Times are seconds of *media time* from the first sample (``at_s``), never wall clock.
 ``net_speech_s`` is the speech used so far: samples encoded / 16000. A number that is not known
-is ``None`` (``null`` in JSON), never 0. JSON carries the same field names as Python, with
-``type`` first.
+is ``None`` (``null`` in JSON), never 0. ``speaker`` is the id of a speaker. JSON carries the same
+field names as Python, with ``type`` first.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class SessionStarted(Event):
     """The first event of every session: what was agreed.
 
     ``mode`` is ``verify``, ``identify`` or ``enroll``; ``speakers`` the claimed speakers;
-    ``update_interval_s`` the net speech between two ``score_updated``.
+    ``encoding``, ``sample_rate`` and ``channels`` the format of the audio; ``channel`` whether it
+    counts as ``wideband`` or ``telephone``; ``hop_s`` the speech in one step of the network, and
+    ``update_interval_s`` that between two ``score_updated``.
     """
 
     type: ClassVar[str] = "session_started"
@@ -118,7 +120,12 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoreUpdated(Event):
-    """The running score after one more stretch of speech."""
+    """The running score after one more stretch of speech.
+
+    ``scores`` has all claimed voiceprints in their order, or in ``identify`` mode the best
+    candidates, best first; ``snr_db`` is speech against the rest; ``channel`` says for what audio
+    the scores are calibrated, ``wideband`` or ``telephone``.
+    """
 
     type: ClassVar[str] = "score_updated"
     net_speech_s: float
@@ -132,8 +139,9 @@ class DecisionMade(Event):
     """A verdict. In ``verify`` mode there is one for each claimed speaker; in ``identify`` mode
     one in all, whose ``speaker`` is ``None`` when the voice is nobody's.
 
-    ``promised_error_rate`` is the false-accept rate that the rule promises, ``None`` where the
-    rule promises none.
+    ``verdict`` says what was decided, ``reason`` why, and ``score`` is the evidence at that
+    moment, ``None`` if there was no speech. ``promised_error_rate`` is the false-accept rate that
+    the rule promises, ``None`` where the rule promises none.
     """
 
     type: ClassVar[str] = "decision_made"
@@ -157,7 +165,9 @@ class SpeakerChanged(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QualityWarning(Event):
-    """The audio is poor in a way that the caller could mend; ``detail`` is a sentence."""
+    """The audio is poor in a way that the caller could mend: ``quality`` is what is wrong with it,
+    ``detail`` a sentence that says what to do.
+    """
 
     type: ClassVar[str] = "quality_warning"
     quality: Quality
@@ -196,8 +206,9 @@ class EnrollmentProgress(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EnrollmentCompleted(Event):
-    """A voiceprint is ready. ``cohesion`` is the lowest cosine between one recording and the
-    rest, ``None`` for a single recording."""
+    """A voiceprint is ready, made of so many ``recordings``. ``cohesion`` is the lowest cosine
+    between one recording and the rest, ``None`` for a single recording.
+    """
 
     type: ClassVar[str] = "enrollment_completed"
     speaker: str
@@ -208,7 +219,11 @@ class EnrollmentCompleted(Event):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EnrollmentRefused(Event):
-    """No voiceprint was made; ``detail`` says what to do."""
+    """No voiceprint was made, for the ``reason`` given; ``detail`` says what to do.
+
+    ``net_speech_s`` is the speech that could be used, and ``cohesion`` as in
+    ``enrollment_completed``.
+    """
 
     type: ClassVar[str] = "enrollment_refused"
     speaker: str

@@ -47,8 +47,8 @@ class GateConfig:
     """
 
     mode: int = 2
-    pre_roll_ms: int = 60
-    hangover_ms: int = 90
+    pre_roll_ms: int = 30
+    hangover_ms: int = 60
     onset_frames: int = 2
     min_level_dbfs: float = -60.0
 

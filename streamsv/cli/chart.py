@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-_LABEL_WIDTH = 12
+_LABEL_WIDTH = 13
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,9 +91,11 @@ def chart(
     columns = max(10, width - _LABEL_WIDTH)
     bars = _bars(points, span_s, columns)
     scale = thresholds.scale(llr for bar in bars if bar for llr in bar[:1])
+    accept_row = max(1, _row_of(thresholds.accept_llr, scale, rows))
+    reject_row = min(accept_row - 1, _row_of(thresholds.reject_llr, scale, rows))
     labels = {
-        _row_of(thresholds.accept_llr, scale, rows): f"accept {thresholds.accept_llr:+.1f}",
-        _row_of(thresholds.reject_llr, scale, rows): f"reject {thresholds.reject_llr:+.1f}",
+        accept_row: f"accept {thresholds.accept_llr:+.3g}",
+        reject_row: f"reject {thresholds.reject_llr:+.3g}",
     }
     lines = [
         _row(row, rows, bars, thresholds, scale, labels.get(row)) for row in reversed(range(rows))

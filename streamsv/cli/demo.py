@@ -80,7 +80,7 @@ class _Stage:
             session = self._engine.enroll(_SPEAKER, sound.format)
             picture = EnrollmentPicture(title, wanted_s, sound.duration_s)
             screen = screen_for(picture, title, self._as_json)
-            with screen, Player(session, screen, self._speed) as player:
+            with screen, Player(session, screen, self._speed, False) as player:
                 player.play(sound)
         self._voiceprint = session.voiceprint(now())
 

@@ -32,7 +32,7 @@ from streamsv.voiceprints import Consent, Voiceprint, VoiceprintStore, check_spe
 def enroll(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The speaker's id.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILES]...", help="Recordings of the speaker.")
+        list[Path] | None, typer.Argument(metavar="FILES", help="Recordings of the speaker.")
     ] = None,
     microphone: MicrophoneOption = False,
     device: DeviceOption = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streamsv.engine import Engine
     from streamsv.voiceprints import Voiceprint
 
-_SPEECH_AFTER_VERDICT_S = 4.0
+_SPEECH_AFTER_VERDICT_S = 3.0
 
 _READ = """\
 First, a voiceprint. Talk for a quarter of a minute, as you would to a friend: what you did this

@@ -50,4 +50,7 @@ def info(
             output.fields(fields)
     if text is not None:
         output.say()
-        output.print(Markdown(text) if output.file.isatty() else text, soft_wrap=True)
+        if output.file.isatty():
+            output.print(Markdown(text))
+        else:
+            output.say(text.rstrip())

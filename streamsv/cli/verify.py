@@ -28,7 +28,7 @@ from streamsv.events import DecisionMade
 def verify(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The claimed speaker.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A recording of the voice.")
+        Path | None, typer.Argument(metavar="FILE", help="A recording of the voice.")
     ] = None,
     microphone: MicrophoneOption = False,
     device: DeviceOption = None,

@@ -64,7 +64,7 @@ class ScriptedGate(SpeechGate):
 
 def run_script(script: str, **config):
     """One letter a frame: ``s`` is speech. Gives a letter a frame: ``+`` admitted, and outputs."""
-    gate = ScriptedGate(script, GateConfig(**config))
+    gate = ScriptedGate(script, GateConfig(**{"pre_roll_ms": 60, "hangover_ms": 90, **config}))
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, FRAME * len(script)).astype(np.float32)
     found = [*gate.push(noise), *gate.finish()]
     inside = admitted(found, len(noise)).reshape(-1, FRAME)

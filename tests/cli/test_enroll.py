@@ -1,0 +1,111 @@
+"""enroll makes a voiceprint from one recording or several, and overwrites none by accident."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+import soundfile
+
+from streamsv.voiceprints import VoiceprintStore
+
+
+def stored(material, name):
+    with VoiceprintStore(material.store) as store:
+        return store.get(name)
+
+
+def test_one_recording_becomes_a_dated_voiceprint(call, material):
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    said = call("enroll", "carol", material.b)
+    assert (said.code, said.err) == (0, "")
+    assert f"Stored the voiceprint of carol in {material.store}" in said.out
+    carol = stored(material, "carol")
+    assert carol.recordings == 1
+    assert datetime.datetime.fromisoformat(carol.created_at) >= before
+    assert carol.consent is None
+
+
+def test_several_files_are_several_recordings_of_any_rate(call, material, tmp_path):
+    pcm, rate = soundfile.read(material.a)
+    slower = tmp_path / "8k.wav"
+    soundfile.write(slower, pcm[::2], rate // 2)
+    said = call("enroll", "carol", material.a, slower, "--json")
+    assert said.code == 0
+    (completed,) = said.of_type("enrollment_completed")
+    assert completed["recordings"] == stored(material, "carol").recordings == 2
+    assert -1 <= completed["cohesion"] <= 1
+    assert stored(material, "carol").channel == "telephone"
+    assert said.objects[-1]["type"] == "voiceprint_stored"
+    assert "embedding" not in said.objects[-1]
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_heard(call, material):
+    before = stored(material, "alice")
+    said = call("enroll", "alice", material.b, "--json")
+    assert (said.code, said.out, said.error["code"]) == (4, "", "voiceprint_exists")
+    assert "--replace" in said.error["message"]
+    assert stored(material, "alice") == before
+
+
+def test_replace_keeps_the_first_date_and_the_consent(call, material):
+    consent = ("--consent-by", "Alice", "--consent-purpose", "door")
+    assert call("enroll", "alice", material.a, "--replace", *consent).code == 0
+    first = stored(material, "alice")
+    assert call("enroll", "alice", material.b, "--replace").code == 0
+    second = stored(material, "alice")
+    assert second.created_at == first.created_at
+    assert second.updated_at >= first.updated_at
+    assert second.consent == first.consent
+    assert (second.embedding != first.embedding).any()
+
+
+def test_consent_is_stored_with_who_what_for_and_when(call, material):
+    given = ("--consent-by", "Carol", "--consent-purpose", "door")
+    when = ("--consent-given-at", "2025-01-31T09:30:00Z")
+    assert call("enroll", "carol", material.b, *given, *when).code == 0
+    consent = stored(material, "carol").consent
+    assert (consent.by, consent.purpose) == ("Carol", "door")
+    assert consent.given_at == "2025-01-31T09:30:00Z"
+    assert call("enroll", "dave", material.b, *given).code == 0
+    assert stored(material, "dave").consent.given_at.endswith("Z")
+
+
+def test_half_a_consent_is_a_usage_error(call, material):
+    said = call("enroll", "carol", material.b, "--consent-by", "Carol")
+    assert said.code == 2
+    assert "--consent-purpose" in said.err
+
+
+def test_too_little_speech_is_refused_and_stores_nothing(call, material):
+    said = call("enroll", "carol", material.silence, "--json")
+    assert (said.code, said.error["code"]) == (4, "not_enough_speech")
+    assert said.of_type("enrollment_refused")
+    assert call("voiceprints", "show", "carol").code == 4
+
+
+def test_recordings_that_do_not_agree_are_refused(call, material, tmp_path):
+    config = tmp_path / "strict.yaml"
+    config.write_text("enrollment: {min_cohesion: 1.0}\n")
+    said = call("enroll", "carol", material.a, material.b, "--config", config)
+    assert said.code == 4
+    assert "do not sound like one voice" in said.err
+
+
+def test_a_missing_file_among_several_is_noticed_before_the_first_is_heard(call, material):
+    said = call("enroll", "carol", material.a, "missing.wav", "--json")
+    assert (said.code, said.out) == (4, "")
+
+
+@pytest.mark.parametrize("name", ["", " carol", "carol\n", "x" * 129])
+def test_a_name_that_cannot_be_an_id_is_refused(call, material, name):
+    said = call("enroll", name, material.a, "--json")
+    assert (said.code, said.error["code"]) == (4, "config")
+
+
+def test_a_terminal_shows_progress_feedback_and_the_outcome(watch, material):
+    said = watch("enroll", "carol", material.b, columns=60, rows=20)
+    assert said.code == 0
+    assert "Enrolling carol from b.wav" in said.out
+    assert "DONE" in said.out
+    assert "✓" in said.out

@@ -1,0 +1,95 @@
+"""voiceprints lists, shows, deletes, exports and imports what is in the store."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+
+def test_list_names_everybody_in_text_and_in_json(call, material):
+    text = call("voiceprints", "list")
+    assert text.code == 0
+    assert text.out.splitlines()[0].split() == ["speaker", "speech", "rec.", "channel", "updated"]
+    assert text.out.splitlines()[1].startswith("alice")
+    (alice,) = call("voiceprints", "list", "--json").objects
+    assert (alice["type"], alice["speaker"], alice["recordings"]) == ("voiceprint", "alice", 1)
+
+
+def test_an_empty_store_says_how_to_enroll(call, material, tmp_path):
+    said = call("voiceprints", "list", "--store", tmp_path / "new.db")
+    assert said.code == 0
+    assert "Nobody is enrolled yet" in said.out
+    assert call("voiceprints", "list", "--store", tmp_path / "new.db", "--json").out == ""
+
+
+def test_show_tells_everything_but_the_embedding(call, material):
+    said = call("voiceprints", "show", "alice")
+    assert said.code == 0
+    assert "fingerprint" in said.out
+    assert "embedding" not in said.out
+    (alice,) = call("voiceprints", "show", "alice", "--json").objects
+    assert alice["consent"] is None
+    assert "embedding" not in alice
+
+
+def test_delete_deletes_and_a_second_time_says_that_there_is_none(call, material):
+    assert call("voiceprints", "delete", "alice").code == 0
+    said = call("voiceprints", "delete", "alice", "--json")
+    assert (said.code, said.error["code"]) == (4, "unknown_speaker")
+
+
+def test_an_export_is_private_and_comes_back_under_another_name(call, material, tmp_path):
+    file = tmp_path / "alice.json"
+    assert call("voiceprints", "export", "alice", file).code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    said = call("voiceprints", "import", file, "--as", "alice2", "--json")
+    assert said.objects == [{"type": "voiceprint_imported", "speaker": "alice2"}]
+    assert call("voiceprints", "show", "alice2").code == 0
+
+
+def test_export_and_import_overwrite_only_when_told_to(call, material, tmp_path):
+    file = tmp_path / "alice.json"
+    file.write_text("mine")
+    said = call("voiceprints", "export", "alice", file)
+    assert (said.code, file.read_text()) == (4, "mine")
+    assert "--replace" in said.err
+    assert call("voiceprints", "export", "alice", file, "--replace").code == 0
+    assert call("voiceprints", "import", file).code == 4
+    assert call("voiceprints", "import", file, "--replace").code == 0
+
+
+def test_a_voiceprint_goes_from_store_to_store_through_a_pipe(spawn, material, tmp_path):
+    exported = spawn("voiceprints", "export", "alice", "-")
+    assert exported.code == 0
+    file = tmp_path / "piped"
+    file.write_text(exported.out)
+    with file.open() as source:
+        other = tmp_path / "other.db"
+        said = spawn("voiceprints", "import", "-", "--store", other, stdin=source)
+    assert (said.code, said.out) == (0, "Stored the voiceprint of alice.\n")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not a voiceprint"])
+def test_what_is_no_voiceprint_is_not_imported(call, material, tmp_path, content):
+    file = tmp_path / "file"
+    file.write_text(content)
+    said = call("voiceprints", "import", file, "--json")
+    assert (said.code, said.error["code"]) == (4, "store")
+
+
+def test_a_folder_is_neither_exported_to_nor_imported_from(call, material, tmp_path):
+    assert call("voiceprints", "export", "alice", tmp_path, "--replace").code == 4
+    assert call("voiceprints", "import", tmp_path).code == 4
+    assert call("voiceprints", "export", "alice", tmp_path / "no" / "where").code == 4
+
+
+def test_a_name_with_markup_is_printed_as_it_is(call, material):
+    assert call("enroll", "[red]x[/]", material.b).code == 0
+    assert "[red]x[/]" in call("voiceprints", "list").out
+
+
+def test_a_narrow_terminal_still_shows_whole_names(watch, material):
+    said = watch("voiceprints", "list", columns=60, rows=20)
+    assert said.code == 0
+    assert "alice" in said.out

@@ -1,0 +1,168 @@
+"""The bundled model on real voices: who is accepted, and what must never be.
+
+These are the tests that only a trained model passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+
+from streamsv.audio import AudioFormat, encode_s16le
+from streamsv.engine import Engine
+from streamsv.events import (
+    DecisionMade,
+    EnrollmentCompleted,
+    EnrollmentRefused,
+    Event,
+    Quality,
+    QualityWarning,
+    Refusal,
+    ScoreUpdated,
+    Verdict,
+)
+
+Heard = Callable[..., list[Event]]
+Voice = Callable[..., Any]
+SECONDS = 8.0
+
+
+def verdict(events: list[Event]) -> Verdict:
+    (decision,) = (event for event in events if isinstance(event, DecisionMade))
+    return decision.verdict
+
+
+def last_cosine(events: list[Event]) -> float:
+    return [e for e in events if isinstance(e, ScoreUpdated)][-1].scores[0].cosine
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_every_voice_is_accepted_as_itself_and_rejected_as_the_others(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, name: str
+) -> None:
+    session = engine.verify(list(voiceprints.values()))
+    heard(session, encode_s16le(voice(name, SECONDS)))
+    expected = dict.fromkeys(voiceprints, Verdict.REJECT) | {name: Verdict.ACCEPT}
+    assert session.verdicts == expected
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_every_voice_is_identified(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, name: str
+) -> None:
+    session = engine.identify(list(voiceprints.values()))
+    heard(session, encode_s16le(voice(name, SECONDS)))
+    assert session.verdicts == {name: Verdict.ACCEPT}
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_a_voice_that_is_not_enrolled_is_nobodys(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, name: str
+) -> None:
+    session = engine.identify([vp for who, vp in voiceprints.items() if who != name])
+    heard(session, encode_s16le(voice(name, SECONDS)))
+    assert session.verdicts == {None: Verdict.REJECT}
+
+
+def test_clipped_speech_is_warned_of_and_gets_a_normal_verdict(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard
+) -> None:
+    for name, expected in (("a", Verdict.ACCEPT), ("b", Verdict.REJECT)):
+        clipped = encode_s16le(20 * voice(name, SECONDS))
+        events = heard(engine.verify(voiceprints["a"]), clipped)
+        assert Quality.CLIPPED in [e.quality for e in events if isinstance(e, QualityWarning)]
+        assert verdict(events) is expected
+
+
+@pytest.mark.parametrize("start_s", [0.0, 8.0, 16.0])
+@pytest.mark.parametrize("declared", [8_000, 22_050, 32_000, 44_100, 48_000])
+def test_audio_at_16_khz_declared_as_another_rate_is_never_accepted(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, declared: int, start_s: float
+) -> None:
+    data = encode_s16le(voice("a", SECONDS, start_s))
+    events = heard(engine.verify(voiceprints["a"], AudioFormat("s16le", declared)), data)
+    assert verdict(events) is not Verdict.ACCEPT
+
+
+@pytest.mark.parametrize("start_s", [0.0, 8.0, 16.0])
+def test_audio_at_8_khz_declared_as_16_is_never_accepted(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, start_s: float
+) -> None:
+    pcm = soxr.resample(voice("a", SECONDS, start_s), 16_000, 8_000)
+    events = heard(engine.verify(voiceprints["a"]), encode_s16le(pcm))
+    assert verdict(events) is not Verdict.ACCEPT
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_one_clip_at_any_rate_gets_one_verdict_and_nearly_one_score(
+    engine: Engine,
+    voiceprints: Any,
+    voice: Voice,
+    in_format: Callable[..., bytes],
+    heard: Heard,
+    name: str,
+) -> None:
+    found = {}
+    for rate in (8_000, 16_000, 48_000):
+        audio = AudioFormat("s16le", rate)
+        data = in_format(voice(name, SECONDS), audio)
+        events = heard(engine.verify(voiceprints["a"], audio), data)
+        found[rate] = verdict(events), last_cosine(events)
+    assert len({verdict for verdict, _ in found.values()}) == 1
+    assert found[48_000][1] == pytest.approx(found[16_000][1], abs=0.03)
+    assert found[8_000][1] == pytest.approx(found[16_000][1], abs=0.2)
+
+
+@pytest.mark.parametrize("encoding", ["mulaw", "alaw"])
+def test_a_voice_is_accepted_over_the_telephone(
+    engine: Engine,
+    voiceprints: Any,
+    voice: Voice,
+    in_format: Callable[..., bytes],
+    heard: Heard,
+    encoding: str,
+) -> None:
+    audio = AudioFormat(encoding, 8_000)
+    expected = {"a": Verdict.ACCEPT, "b": Verdict.REJECT, "c": Verdict.REJECT}
+    for name, wanted in expected.items():
+        data = in_format(voice(name, SECONDS), audio)
+        assert verdict(heard(engine.verify(voiceprints["a"], audio), data)) is wanted
+
+
+def test_a_call_that_another_voice_takes_over_scores_less_and_less(
+    engine: Engine, voiceprints: Any, voice: Voice, heard: Heard
+) -> None:
+    call = encode_s16le(np.concatenate([voice("a", SECONDS), voice("b", SECONDS)]))
+    events = heard(engine.verify(voiceprints["a"]), call)
+    alone = heard(engine.verify(voiceprints["a"]), encode_s16le(voice("a", SECONDS)))
+    assert last_cosine(events) < last_cosine(alone) - 0.05
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_recordings_of_one_voice_agree(engine: Engine, voice: Voice, name: str) -> None:
+    session = engine.enroll(name)
+    for number in range(3):
+        data = encode_s16le(voice(name, 5, 5.5 * number))
+        events = session.push_recording(data) if number else session.push(data)
+    events = session.finish()
+    completed = events[-2]
+    assert isinstance(completed, EnrollmentCompleted)
+    assert completed.recordings == 3
+    assert completed.cohesion is not None
+    assert completed.cohesion > engine.config.enrollment.min_cohesion + 0.15
+
+
+@pytest.mark.parametrize("pair", ["ab", "bc", "ca"])
+def test_recordings_of_two_voices_are_refused(engine: Engine, voice: Voice, pair: str) -> None:
+    session = engine.enroll("alice")
+    session.push(encode_s16le(voice(pair[0], 6)))
+    session.push_recording(encode_s16le(voice(pair[1], 6)))
+    refused = session.finish()[-2]
+    assert isinstance(refused, EnrollmentRefused)
+    assert refused.reason is Refusal.INCONSISTENT
+    assert refused.cohesion is not None
+    assert refused.cohesion < engine.config.enrollment.min_cohesion - 0.05
