@@ -27,6 +27,12 @@ _SPEED = 5.0
 _LEAST_FALL = 1.0
 _SPEAKER = "voice A"
 
+_WAS = {
+    Verdict.ACCEPT: "accepted",
+    Verdict.REJECT: "rejected",
+    Verdict.UNDECIDED: "left undecided",
+}
+
 _NEXT = """\
 Next, with your own voice:
   streamsv live               talk, and watch the score
@@ -88,19 +94,13 @@ class _Stage:
         """A call by the voice that was enrolled."""
         with _clip("voice_a_call") as sound:
             heard = self._call("2/4 A call by the same person", sound)
-        after = f"after {heard.decision.net_speech_s:.1f} s of speech"
-        if heard.decision.verdict is Verdict.ACCEPT:
-            return self._tell("same_voice", f"The same person was accepted {after}.")
-        return self._fail("same_voice", f"The same person got {heard.decision.verdict} {after}.")
+        return self._judged("same_voice", "The same person", heard.decision, Verdict.ACCEPT)
 
     def other_voice(self) -> list[str]:
         """A call by another voice."""
         with _clip("voice_b_call") as sound:
             heard = self._call("3/4 A call by somebody else", sound)
-        after = f"after {heard.decision.net_speech_s:.1f} s of speech"
-        if heard.decision.verdict is Verdict.REJECT:
-            return self._tell("other_voice", f"Somebody else was rejected {after}.")
-        return self._fail("other_voice", f"Somebody else got {heard.decision.verdict} {after}.")
+        return self._judged("other_voice", "Somebody else", heard.decision, Verdict.REJECT)
 
     def changing_voice(self) -> list[str]:
         """A call that the enrolled voice begins and another one goes on with."""
@@ -114,10 +114,10 @@ class _Stage:
             )
             heard = self._call("4/4 A call in which the voice changes", joined, changes_at_s)
         before, after = heard.llr_at(changes_at_s), heard.llr_at(float("inf"))
-        said = f"from {before:+.1f} at the change of voice to {after:+.1f} at the end"
-        if before - after >= _LEAST_FALL:
-            return self._tell("changing_voice", f"The LLR fell by {before - after:.1f}, {said}.")
-        return self._fail("changing_voice", f"The LLR did not fall: {said}.")
+        has_fallen = before - after >= _LEAST_FALL
+        how = f"fell by {before - after:.1f}" if has_fallen else "did not fall"
+        said = f"The LLR {how}: {before:+.1f} when the voice changed, {after:+.1f} at the end."
+        return self._tell("changing_voice", said, has_fallen)
 
     def _call(self, title: str, sound: Sound, changes_at_s: float | None = None) -> _Heard:
         session = self._engine.verify(self._voiceprint, sound.format)
@@ -130,26 +130,18 @@ class _Stage:
             player.play(sound)
         return heard
 
-    def _tell(self, scene: str, said: str) -> list[str]:
-        self._say(scene, True, said)
-        return []
+    def _judged(self, scene: str, who: str, decision: DecisionMade, expected: Verdict) -> list[str]:
+        after = f"after {decision.net_speech_s:.1f} s of speech"
+        said = f"{who} was {_WAS[decision.verdict]} {after}."
+        return self._tell(scene, said, decision.verdict is expected)
 
-    def _fail(self, scene: str, said: str) -> list[str]:
-        self._say(scene, False, said)
-        return [said]
-
-    def _say(self, scene: str, is_as_expected: bool, said: str) -> None:
+    def _tell(self, scene: str, said: str, is_as_expected: bool) -> list[str]:
         if self._as_json:
-            terminal.write_json(
-                {
-                    "type": "demo_scene",
-                    "scene": scene,
-                    "is_as_expected": is_as_expected,
-                    "detail": said,
-                }
-            )
+            told = {"scene": scene, "is_as_expected": is_as_expected, "detail": said}
+            terminal.write_json({"type": "demo_scene", **told})
         else:
             terminal.output().say(said, style="green" if is_as_expected else "red")
+        return [] if is_as_expected else [said]
 
 
 class _Heard:

@@ -44,7 +44,7 @@ def test_every_scene_is_told_in_events_and_in_a_sentence(told):
     scenes = of_type(objects, "demo_scene")
     assert [scene["scene"] for scene in scenes] == ["same_voice", "other_voice", "changing_voice"]
     assert "s of speech" in scenes[0]["detail"]
-    assert "at the change of voice" in scenes[2]["detail"]
+    assert "when the voice changed" in scenes[2]["detail"]
 
 
 def test_the_demo_touches_no_store(told):
@@ -63,7 +63,7 @@ def test_in_a_log_it_ends_with_what_to_try_next_or_with_what_went_wrong(call):
 def test_a_demo_that_goes_wrong_is_4_with_a_sentence_never_1(call, material):
     said = call("demo", "--config", material.rejects, "--json")
     assert (said.code, said.error["code"]) == (4, "demo")
-    assert "The same person got reject after 3.0 s" in json.dumps(said.error)
+    assert "The same person was rejected after 3.0 s" in json.dumps(said.error)
 
 
 def test_the_demo_draws_all_four_scenes_in_a_terminal(watch):
