@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 _SPEECH_AFTER_VERDICT_S = 3.0
 
 _READ = """\
-First, a voiceprint. Talk for a quarter of a minute, as you would to a friend: what you did this
+First, a voiceprint. Talk for a quarter of a minute, as you would to a friend: what you did this \
 morning, what you see from the window, what you will eat tonight. Pauses do not matter.
 """
 _TALK = """
-Now talk again, or let somebody else talk: each time, the score grows until there is a verdict.
-Ctrl-C ends it.
+Now talk again, or let somebody else talk, round by round. Ctrl-C ends it.
 """
 
 

@@ -182,7 +182,10 @@ class VerificationPicture:
 
     def _verdict_lines(self) -> list[Text]:
         if not self._decisions:
-            wait = f"no verdict before {self._min_net_speech_s:g} s of speech"
+            heard_s = self._latest.net_speech_s if self._latest else 0.0
+            wait = "the score is between the thresholds"
+            if heard_s < self._min_net_speech_s:
+                wait = f"no verdict before {self._min_net_speech_s:g} s of speech"
             return [Text.assemble((" LISTENING ", "reverse"), "  ", (wait, "dim"))]
         return [
             Text.assemble(

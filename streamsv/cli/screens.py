@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -98,9 +99,11 @@ class LiveScreen:
             auto_refresh=False,
             vertical_overflow="crop",
         )
+        self._quiet = contextlib.ExitStack()
         self._redraw_at = 0.0
 
     def __enter__(self) -> Self:
+        self._quiet.enter_context(terminal.without_echo())
         self._live.start(refresh=True)
         return self
 
@@ -110,8 +113,9 @@ class LiveScreen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.refresh()
-        self._live.stop()
+        with self._quiet:
+            self._live.refresh()
+            self._live.stop()
 
     def show(self, events: Iterable[Event], at_s: float | None = None) -> None:
         """Add the events to the picture, and redraw it when that is due."""

@@ -14,6 +14,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+try:
+    import termios
+except ImportError:  # Windows, whose consoles do not echo ^C
+    termios = None  # type: ignore[assignment]
+
 
 class Terminal(Console):
     """A Rich console that leaves a closed pipe to the caller instead of exiting with 1."""
@@ -66,6 +71,22 @@ def output() -> Terminal:
 def errors() -> Terminal:
     """Standard error as it is now."""
     return Terminal(file=sys.stderr)
+
+
+@contextlib.contextmanager
+def without_echo() -> Iterator[None]:
+    """Keys do not show, not even ``^C``: they would shift a picture that is redrawn in place."""
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ def of_decision_briefly(decision: DecisionMade) -> str:
     whom = decision.speaker or "nobody who is enrolled"
     after = f"after {decision.net_speech_s:.1f} s of speech"
     if decision.verdict is Verdict.UNDECIDED:
-        return f"{_reason(decision)} {after}"
+        is_short = decision.reason is Reason.NOT_ENOUGH_SPEECH
+        return f"{'too little speech' if is_short else 'inconclusive'} {after}"
     return f"{whom}, {after}" + (f", LLR {decision.score.llr:+.2f}" if decision.score else "")
 
 

@@ -293,3 +293,14 @@ def test_ctrl_c_during_an_enrollment_claims_no_voiceprint(start):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "Interrupted.\n")
     assert "voiceprint ready" not in out
+
+
+def test_help_waits_for_no_model_and_no_sound_card():
+    code = """
+import sys
+from streamsv.cli.main import main
+main(["--help"])
+sys.exit(bool({"onnxruntime", "torch", "sounddevice"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0

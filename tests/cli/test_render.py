@@ -77,8 +77,10 @@ def test_a_verdict_is_shown_with_the_speech_it_took():
     picture = VerificationPicture("call", DecisionConfig(), 10.0)
     score = Score("alice", 0.7, None, 4.2)
     picture.take(SpeechStarted(0.2))
-    picture.take(ScoreUpdated(3.4, 3.04, (score,), 20.0, "wideband"))
+    picture.take(ScoreUpdated(2.4, 2.0, (score,), 20.0, "wideband"))
     assert any("LISTENING" in line and "3 s of speech" in line for line in drawn(picture))
+    picture.take(ScoreUpdated(3.4, 3.04, (score,), 20.0, "wideband"))
+    assert any("between the thresholds" in line for line in drawn(picture))
     decision = DecisionMade(
         3.4, "alice", Verdict.ACCEPT, Reason.ABOVE_ACCEPT_THRESHOLD, None, 3.04, score
     )

@@ -56,11 +56,14 @@ def in_noise(pcm: Any, snr_db: float) -> Any:
     return (pcm + hiss * np.std(pcm) * 10 ** (-snr_db / 20)).astype(np.float32)
 
 
-def along(session: EnrollmentSession, recordings: Sequence[tuple[bytes, Any]]) -> list[Event]:
+def along(
+    session: EnrollmentSession, recordings: Sequence[tuple[bytes, Any]], *formats: AudioFormat
+) -> list[Event]:
     """What is said when every hop of each recording gives the embedding beside it."""
     events: list[Event] = []
     for number, (data, embedding) in enumerate(recordings):
-        events += session.next_recording() if number else []
+        audio = formats[number] if formats else None
+        events += session.next_recording(audio) if number else []
         events += session.feed(data)
         events += session.close_input() if number == len(recordings) - 1 else []
         while (hop := session.next_hop()) is not None:
@@ -260,12 +263,31 @@ def test_enrolling_over_the_telephone_is_marked(
 def test_a_telephone_recording_marks_the_voiceprint_only_if_it_is_part_of_it(
     engine: Engine, voice: Voice, in_format: Callable[..., bytes], seconds: float, channel: str
 ) -> None:
+    formats = AudioFormat(), AudioFormat("mulaw", 8_000)
+    embedding = np.eye(1, engine.encoder.dimension, dtype=np.float32)[0]
+    lengths_s = (7.0, seconds)
+    recordings = [
+        (in_format(voice("a", length_s), audio), embedding)
+        for audio, length_s in zip(formats, lengths_s, strict=True)
+    ]
     session = engine.enroll("alice")
-    session.push(encode_s16le(voice("a", 7)))
-    audio = AudioFormat("mulaw", 8_000)
-    session.push_recording(in_format(voice("a", seconds, 8), audio), audio)
-    session.finish()
+    along(session, recordings, *formats)
     assert session.voiceprint(DATED).channel == channel
+
+
+def test_each_recording_is_embedded_alone(engine: Engine, voice: Voice, heard: Heard) -> None:
+    recordings = [encode_s16le(voice(name, 5)) for name in "ab"]
+    total = np.zeros(engine.encoder.dimension)
+    for data in recordings:
+        alone = engine.enroll("alice", force=True)
+        heard(alone, data)
+        total += alone.voiceprint(DATED).embedding * alone.net_speech_s
+    together = engine.enroll("alice", force=True)
+    together.push(recordings[0])
+    together.push_recording(recordings[1])
+    together.finish()
+    found = together.voiceprint(DATED).embedding
+    assert found == pytest.approx(total / np.linalg.norm(total), abs=1e-5)
 
 
 def test_recordings_weigh_as_much_as_they_have_speech(engine: Engine, voice: Voice) -> None:
