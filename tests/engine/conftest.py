@@ -121,7 +121,7 @@ def voice(clips: Any) -> Callable[..., Floats]:
 
 @pytest.fixture(scope="session")
 def voiceprints(engine: Engine, voice: Callable[..., Floats]) -> dict[str, Voiceprint]:
-    """The bundled voices, enrolled from 10 s that the calls' first 8 s are not part of."""
+    """The bundled voices; the first 12 s of the calls (8.5 s of c's) are in no voiceprint."""
     enrolled = {}
     for name, pcm in (
         ("a", voice("a", 12, clip="enroll")),
