@@ -75,10 +75,7 @@ class ChannelMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, frames, dim) -> the same shape."""
         h = self.inward(x)
-        if self.mfm:
-            h = self._larger_halves(h)
-        else:
-            h = nn.functional.gelu(h)
+        h = self._larger_halves(h) if self.mfm else nn.functional.gelu(h)
         y: Tensor = self.outward(h)
         return y
 
