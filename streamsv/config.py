@@ -52,9 +52,14 @@ def load(cls: type[T], path: Path) -> T:
     """Read a YAML file into the dataclass ``cls``. Raises ConfigError naming file and key."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"There is no file {path}. Check the name and the directory.", str(path)
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {path} cannot be read: {error}", str(path)) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}.", str(path)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the date 2025-13-01
         raise ConfigError(f"{path} is not YAML: {error}", str(path)) from error
     try:
         return from_mapping(cls, {} if values is None else values)

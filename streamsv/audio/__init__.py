@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from streamsv.audio.formats import (
     SAMPLE_RATE,
     AudioFormat,
+    Chunk,
     Decoder,
     Encoding,
     encode_alaw,
@@ -33,6 +34,7 @@ __all__ = [
     "SAMPLE_RATE",
     "AudioFile",
     "AudioFormat",
+    "Chunk",
     "Decoder",
     "Device",
     "Encoding",

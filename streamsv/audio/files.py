@@ -59,6 +59,7 @@ class AudioFile:
             raise ConfigError(f"block_s is {block_s!r}. Use a positive number of seconds.", block_s)
         self.path = Path(path)
         self._file = _opened(self.path)
+        self._is_begun = False
         try:
             self._file_rate = int(self._file.samplerate)
             self._check()
@@ -114,9 +115,12 @@ class AudioFile:
             raise UnsupportedAudio(
                 f"{self.path} has been closed. Open it again to read it.", str(self.path)
             )
+        if self._is_begun:
+            self._file.close()
+            self._file = _opened(self.path)
+        self._is_begun = True
         read = 0
         try:
-            self._file.seek(0)
             while True:
                 block = self._file.read(self._block_frames, dtype="float32", always_2d=True)
                 if not len(block):
@@ -199,13 +203,22 @@ def _opened(path: Path) -> Any:
         )
     soundfile = _soundfile()
     try:
-        return soundfile.SoundFile(str(path))
+        opened = soundfile.SoundFile(str(path))
     except (soundfile.SoundFileError, TypeError) as error:
         raise UnsupportedAudio(
             f"{path} is not a sound file that can be read. "
             "Pass WAV, FLAC, OGG, Opus or MP3, or convert it to one of these.",
             str(path),
         ) from error
+    # After each read of a file that it can seek in, soundfile seeks to where it is already. An MP3
+    # decoder starts anew there: samples come out wrong, and it complains on standard error. For
+    # the same reason a file is opened again to be read again.
+    opened.seekable = _cannot_seek
+    return opened
+
+
+def _cannot_seek() -> bool:
+    return False
 
 
 def _soundfile() -> Any:

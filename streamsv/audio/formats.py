@@ -22,6 +22,9 @@ MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 48_000
 MAX_CHANNELS = 8
 
+Chunk = bytes | bytearray | memoryview
+"""What a caller pushes: encoded samples. A memoryview is one of single bytes."""
+
 _MISSCALED_ABOVE = 8.0
 
 
@@ -119,7 +122,7 @@ class Decoder:
         """Bytes held back because the rest of their sample has not come yet."""
         return len(self._tail)
 
-    def decode(self, chunk: bytes | bytearray | memoryview) -> NDArray[np.float32]:
+    def decode(self, chunk: Chunk) -> NDArray[np.float32]:
         """The samples that ``chunk`` completes.
 
         Parameters
@@ -134,10 +137,10 @@ class Decoder:
         Raises
         ------
         UnsupportedAudio
-            For ``f32le`` that is not finite or far outside [-1, 1]. The chunk is then not taken:
-            the decoder is as it was before the call.
+            For what is not bytes, such as an array, and for ``f32le`` that is not finite or far
+            outside [-1, 1]. The chunk is then not taken: the decoder is as it was before the call.
         """
-        data = self._tail + bytes(chunk)
+        data = self._tail + _bytes_of(chunk)
         whole = len(data) - len(data) % self._bytes_per_frame
         samples = self._samples(data[:whole])
         self._tail = data[whole:]
@@ -297,6 +300,33 @@ def _alaw_table() -> NDArray[np.float32]:
     magnitude = (2 * step + 1 + np.where(segment > 0, 32, 0)) << np.maximum(segment - 1, 0)
     signed = np.where(code & 0x80, magnitude, -magnitude)
     return np.asarray(signed / 4_096, dtype=np.float32)
+
+
+def _bytes_of(chunk: Chunk) -> bytes:
+    """The bytes of a chunk. An array is refused: its own bytes are seldom those declared."""
+    if isinstance(chunk, memoryview):
+        if chunk.itemsize == 1:
+            return chunk.tobytes()
+        given = f"a memoryview of {chunk.itemsize}-byte items"
+        raise _not_bytes(given, "Pass `.cast('B')` if its items are encoded as declared.")
+    if isinstance(chunk, bytes | bytearray):
+        return bytes(chunk)
+    if not isinstance(chunk, np.ndarray):
+        article = "an" if type(chunk).__name__[0] in "aeiou" else "a"
+        given = f"{article} {type(chunk).__name__}"
+        raise _not_bytes(given, "Pass the bytes of samples, encoded as the AudioFormat declares.")
+    kind = chunk.dtype.kind
+    if kind == "f":
+        advice = "Pass `.astype('<f4').tobytes()` and declare AudioFormat('f32le', rate)."
+    elif kind == "i" and chunk.dtype.itemsize == 2:
+        advice = "Pass `.astype('<i2').tobytes()` and declare AudioFormat('s16le', rate)."
+    else:
+        advice = "Pass `.tobytes()` if its values are encoded as the AudioFormat declares."
+    raise _not_bytes(f"an array of {chunk.dtype}", advice)
+
+
+def _not_bytes(given: str, advice: str) -> UnsupportedAudio:
+    return UnsupportedAudio(f"push takes bytes and was given {given}. {advice}", given)
 
 
 def _whole_number(what: str, value: int) -> int:

@@ -21,6 +21,7 @@ from streamsv.errors import ConfigError, ProtocolError
 
 FRAME_MS = 30
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+MAX_HELD_MS = 3000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class GateConfig:
     mode:
         webrtcvad's aggressiveness, 0 (lets most through) to 3.
     pre_roll_ms:
-        Sound admitted before the first frame of speech, a multiple of 30.
+        Sound admitted before the first frame of speech, a multiple of 30 up to 3000.
     hangover_ms:
-        Non-speech after which the gate closes, itself admitted, a multiple of 30.
+        Non-speech after which the gate closes, itself admitted, a multiple of 30 up to 3000.
     onset_frames:
         Consecutive frames of speech that open the gate, at least 1.
     min_level_dbfs:
@@ -57,9 +58,11 @@ class GateConfig:
             raise ConfigError(f"gate.mode is {self.mode!r}. Use 0, 1, 2 or 3.", self.mode)
         for name in ("pre_roll_ms", "hangover_ms"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0 or value % FRAME_MS:
+            if not isinstance(value, int) or value % FRAME_MS or not 0 <= value <= MAX_HELD_MS:
                 raise ConfigError(
-                    f"gate.{name} is {value!r}. Use 0 or a multiple of {FRAME_MS}.", value
+                    f"gate.{name} is {value!r}. Use 0 or a multiple of {FRAME_MS} up to "
+                    f"{MAX_HELD_MS}.",
+                    str(value),
                 )
         if not isinstance(self.onset_frames, int) or self.onset_frames < 1:
             raise ConfigError(

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _SPEED = 5.0
 _LEAST_FALL = 1.0
 _SPEAKER = "voice A"
+_HOW_SHOWN = f"Shown at {_SPEED:g} times real time, without sound; --speed 1 is real time."
+_VERDICT_STAYS = (
+    "The verdict stays: a voiceprint is decided once. Noticing the change by itself is not built "
+    "yet."
+)
 
 _WAS = {
     Verdict.ACCEPT: "accepted",
@@ -52,10 +57,13 @@ def demo(
     as_json: JsonOption = False,
     _debug: DebugOption = False,
 ) -> None:
-    """Hear one voice recognized, another refused, and one replaced in the middle of a call."""
+    """Watch one voice recognized, another refused, and one replaced in the middle of a call."""
     engine = options.load_engine(config)
     if speed is None:
-        speed = _SPEED if terminal.output().is_live and not as_json else 0.0
+        is_watched = terminal.output().is_live and not as_json
+        speed = _SPEED if is_watched else 0.0
+        if is_watched:
+            terminal.output().say(_HOW_SHOWN)
     stage = _Stage(engine, speed, as_json)
     stage.enroll()
     problems = [*stage.same_voice(), *stage.other_voice(), *stage.changing_voice()]
@@ -117,7 +125,10 @@ class _Stage:
         has_fallen = before - after >= _LEAST_FALL
         how = f"fell by {before - after:.1f}" if has_fallen else "did not fall"
         said = f"The LLR {how}: {before:+.1f} when the voice changed, {after:+.1f} at the end."
-        return self._tell("changing_voice", said, has_fallen)
+        problems = self._tell("changing_voice", said, has_fallen)
+        if not self._as_json and heard.decision.at_s <= changes_at_s:
+            terminal.output().say(_VERDICT_STAYS)
+        return problems
 
     def _call(self, title: str, sound: Sound, changes_at_s: float | None = None) -> _Heard:
         session = self._engine.verify(self._voiceprint, sound.format)

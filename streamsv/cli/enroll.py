@@ -59,7 +59,7 @@ def enroll(
     sounds.check_one_source(bool(recordings), microphone)
     check_speaker(name)
     consent = _consent(consent_by, consent_purpose, consent_given_at)
-    with options.open_store(store) as opened:
+    with options.open_store(store, may_create=True) as opened:
         before = _present(opened, name, replace)
         voiceprint = _recorded(name, recordings, device, max_seconds, config, as_json)
         if before is not None:

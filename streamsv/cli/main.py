@@ -18,7 +18,8 @@ from streamsv.cli.demo import demo
 from streamsv.cli.devices import devices
 from streamsv.cli.enroll import enroll
 from streamsv.cli.evaluate import evaluate
-from streamsv.cli.exits import ExitCode
+from streamsv.cli.exits import ExitCode, UsageError
+from streamsv.cli.groups import MissingCommand
 from streamsv.cli.identify import identify
 from streamsv.cli.live import live
 from streamsv.cli.model import model
@@ -28,7 +29,7 @@ from streamsv.errors import StreamsvError
 
 app = typer.Typer(
     name="streamsv",
-    help="Is this the voice that was enrolled? An answer while the person is still speaking.",
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -42,10 +43,6 @@ app.command()(devices)
 app.command()(evaluate)
 app.command()(bench)
 app.add_typer(model, name="model")
-
-# Recent releases of Typer bring a copy of click along and older ones import it; the base of
-# BadParameter is click's UsageError in both.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -61,7 +58,10 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Is this the voice that was enrolled? An answer while the person is still speaking."""
+    """Is this the voice that was enrolled? An answer while the person is still speaking.
+
+    Start with `streamsv demo`.
+    """
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
@@ -99,7 +99,7 @@ def _outcome(arguments: Sequence[str], report: _Report) -> ExitCode:
     except StreamsvError as error:
         report.named(error)
         return ExitCode.NAMED_ERROR
-    except _UsageError as error:
+    except UsageError as error:
         report.usage(error)
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
@@ -133,8 +133,13 @@ class _Report:
     def usage(self, error: Any) -> None:
         context = getattr(error, "ctx", None)
         if context is not None and not self._as_json:
-            terminal.errors().say(context.get_usage())
-            terminal.errors().say(f"Try '{context.command_path} --help'.")
+            if isinstance(error, MissingCommand):
+                # Rich's help goes to standard output, wherever it is asked for.
+                with contextlib.redirect_stdout(sys.stderr):
+                    terminal.errors().say(context.get_help())
+            else:
+                terminal.errors().say(context.get_usage())
+                terminal.errors().say(f"Try '{context.command_path} --help'.")
         self._say(_described("usage", error.format_message()), error)
 
     def internal(self, error: BaseException) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 from rich.markdown import Markdown
 
 from streamsv.cli import options, terminal
+from streamsv.cli.groups import need_command
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
 
-model = typer.Typer(help="The model that is in use.")
+model = typer.Typer()
 
 
-@model.callback()
-def _model() -> None:
+@model.callback(invoke_without_command=True)
+def _model(context: typer.Context) -> None:
     """The model that is in use."""
+    need_command(context)
 
 
 @model.command()
@@ -43,14 +46,58 @@ def info(
         return
     output = terminal.output()
     output.fields(facts)
-    for heading, fields in (("Made", card), ("Calibrated on", fitted_on)):
-        if fields:
-            output.say()
-            output.say(heading, style="bold")
-            output.fields(fields)
+    if card:
+        output.say()
+        output.say("Made", style="bold")
+        output.fields(card)
+    if fitted_on:
+        output.say()
+        output.say("Calibrated on", style="bold")
+        _print_calibration(fitted_on)
     if text is not None:
         output.say()
         if output.file.isatty():
             output.print(Markdown(text))
         else:
             output.say(text.rstrip())
+
+
+def _print_calibration(fitted_on: dict[str, Any]) -> None:
+    """What a calibration was fitted on: a row a set, then a row a channel and knot."""
+    output = terminal.output()
+    sets, channels = fitted_on.pop("sets", ()), fitted_on.pop("channels", {})
+    if fitted_on:
+        output.fields(fitted_on)
+    if sets:
+        columns = {"set": "set", "channel": "channel", "trials": "trials", "speakers": "speakers"}
+        rows = [{**each, "channel": each.get("channel") or "as recorded"} for each in sets]
+        output.say()
+        _table(columns, rows)
+    if channels:
+        columns = {
+            "channel": "channel",
+            "net_speech_s": "speech",
+            "targets": "targets",
+            "impostors": "impostors",
+            "target_speakers": "speakers",
+            "cllr": "Cllr",
+            "min_cllr": "min Cllr",
+        }
+        rows = [
+            {**knot, "channel": name, "net_speech_s": f"{knot['net_speech_s']:g} s"}
+            for name, knots in channels.items()
+            for knot in knots
+        ]
+        output.say()
+        _table(columns, rows)
+
+
+def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = [[_cell(row.get(key)) for key in columns] for row in rows]
+    terminal.output().table(tuple(columns.values()), cells)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -47,7 +47,8 @@ SpeedOption = Annotated[
     typer.Option(
         "--speed",
         min=0.0,
-        help="Times real time; 0 is as fast as possible, the default without a terminal.",
+        help="Times real time; 0 is as fast as possible. Default on a terminal: 5, or more so that "
+        "a file takes at most 12 s; elsewhere 0.",
     ),
 ]
 MaxSecondsOption = Annotated[
@@ -68,6 +69,7 @@ def load_engine(config: Path | None) -> Engine:
     )
 
 
-def open_store(store: Path | None) -> VoiceprintStore:
-    """The store of ``--store``."""
-    return VoiceprintStore(default_store_path() if store is None else store)
+def open_store(store: Path | None, may_create: bool = False) -> VoiceprintStore:
+    """The store of ``--store``; only a command that stores voiceprints ``may_create`` it."""
+    path = default_store_path() if store is None else store
+    return VoiceprintStore(path, must_exist=not may_create)

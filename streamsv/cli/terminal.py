@@ -42,10 +42,15 @@ class Terminal(Console):
         self.print(shown, style=style, soft_wrap=not self.file.isatty(), highlight=False)
 
     def fields(self, fields: Mapping[str, Any]) -> None:
-        """Print each field on a line of its own, names aligned; what is unknown is ``-``."""
+        """Print each field on a line of its own, names aligned; what is unknown is ``-``.
+
+        A value that is one word (a fingerprint, a path) is never cut in two: it can be copied.
+        """
         width = max(map(len, fields))
         for name, value in fields.items():
-            self.say(f"{name:<{width}}  {'-' if value is None else value}")
+            shown = "-" if value is None else str(value)
+            line = Text(f"{name:<{width}}  {shown}")
+            self.print(line, soft_wrap=" " not in shown or not self.file.isatty(), highlight=False)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; for a log or a pipe as wide as it is, without cutting anything."""

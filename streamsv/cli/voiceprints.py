@@ -11,13 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from streamsv.cli import options, terminal
+from streamsv.cli.groups import need_command
 from streamsv.cli.options import DebugOption, JsonOption, StoreOption
-from streamsv.errors import StoreError
+from streamsv.errors import StoreError, VoiceprintExists
 from streamsv.voiceprints import VoiceprintSummary
 
-voiceprints = typer.Typer(help="List, show, delete, export and import voiceprints.")
+voiceprints = typer.Typer()
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The speaker's id.")]
+
+
+@voiceprints.callback(invoke_without_command=True)
+def _voiceprints(context: typer.Context) -> None:
+    """List, show, delete, export and import voiceprints."""
+    need_command(context)
 
 
 @voiceprints.command("list")
@@ -116,8 +123,15 @@ def import_(
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror}.", str(file)) from error
-    with options.open_store(store) as opened:
-        stored = opened.import_(data, name, replace)
+    with options.open_store(store, may_create=True) as opened:
+        try:
+            stored = opened.import_(data, name, replace)
+        except VoiceprintExists as error:
+            raise VoiceprintExists(
+                f"There is a voiceprint of {error.value!r} already. Pass --replace to replace it, "
+                "or --as NAME to store this one under another name.",
+                error.value,
+            ) from error
     said = f"Stored the voiceprint of {stored.speaker}."
     _done("voiceprint_imported", stored.speaker, said, as_json)
 

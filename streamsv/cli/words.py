@@ -6,10 +6,10 @@ from streamsv.events import DecisionMade, Feedback, Reason, Score, Verdict
 
 FEEDBACK = {
     Feedback.OK: "good",
-    Feedback.TOO_QUIET: "too quiet: come closer or raise the input level",
+    Feedback.TOO_QUIET: "too quiet, come closer or raise the input level",
     Feedback.CLIPPED: "too loud, it clips: lower the input level",
     Feedback.NO_VOICE: "no voice heard",
-    Feedback.NOISY: "noisy: come closer, or find a quieter place",
+    Feedback.NOISY: "noisy, come closer or find a quieter place",
     Feedback.TOO_SHORT: "this recording has too little speech and is left out",
 }
 
@@ -26,7 +26,7 @@ def of_decision(decision: DecisionMade) -> str:
     after = f"after {decision.net_speech_s:.1f} s of speech{evidence}"
     match decision.verdict:
         case Verdict.ACCEPT:
-            return f"Accepted: the voice is {whose}, {after}."
+            return f"Accepted as {decision.speaker}, {after}."
         case Verdict.REJECT:
             return f"Rejected: the voice is not {whose}, {after}."
         case Verdict.UNDECIDED:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +50,7 @@ class Encoder:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        if not path.is_file():
+        if not _is_file(path):
             raise ModelLoadError(
                 f"There is no model at {path}. Leave the model out to use the bundled one, or "
                 "give the path of a file that `python -m training export` wrote.",
@@ -111,6 +113,12 @@ class Encoder:
                 str(self.path),
             ) from error
 
+    @functools.cached_property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file, 64 hex digits."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     @property
     def state_bytes(self) -> int:
         """Bytes of state that one stream holds."""
@@ -143,3 +151,10 @@ class Encoder:
         results = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         following = {name: results[f"next.{name}"] for name in self.state_names}
         return results["embedding"], following
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False

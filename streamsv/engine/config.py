@@ -10,6 +10,8 @@ from streamsv.errors import ConfigError
 from streamsv.scoring.policy import DecisionConfig
 
 _SHORTEST_STRETCH_S = 0.1
+_LONGEST_STRETCH_S = 60.0
+_MOST_HOPS_BETWEEN_UPDATES = 750
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class EnrollmentConfig:
     min_cohesion:
         Lowest cosine allowed between one recording and the rest.
     stretch_s:
-        Media time between two reports of progress, at least 0.1.
+        Media time between two reports of progress, 0.1 to 60.
     """
 
     wanted_net_speech_s: float = 12.0
@@ -75,9 +77,11 @@ class EnrollmentConfig:
                 raise ConfigError(
                     f"enrollment.{name} must be a finite number above 0.", getattr(self, name)
                 )
-        if not _SHORTEST_STRETCH_S <= self.stretch_s < math.inf:
+        if not _SHORTEST_STRETCH_S <= self.stretch_s <= _LONGEST_STRETCH_S:
             raise ConfigError(
-                f"enrollment.stretch_s must be at least {_SHORTEST_STRETCH_S}.", self.stretch_s
+                f"enrollment.stretch_s must lie between {_SHORTEST_STRETCH_S} and "
+                f"{_LONGEST_STRETCH_S}.",
+                self.stretch_s,
             )
         if self.wanted_net_speech_s < self.min_net_speech_s:
             raise ConfigError(
@@ -97,7 +101,7 @@ class EngineConfig:
     model, calibration:
         Paths of another model and its calibration; ``None`` for the bundled ones.
     update_every_hops:
-        Hops of 80 ms between two ``score_updated``.
+        Hops of 80 ms between two ``score_updated``, at most 750 (one minute).
     candidates_shown:
         In ``identify`` mode, how many of the best candidates a ``score_updated`` carries.
     """
@@ -115,3 +119,8 @@ class EngineConfig:
         for name in ("update_every_hops", "candidates_shown"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1.", getattr(self, name))
+        if self.update_every_hops > _MOST_HOPS_BETWEEN_UPDATES:
+            raise ConfigError(
+                f"update_every_hops must be at most {_MOST_HOPS_BETWEEN_UPDATES} (one minute).",
+                str(self.update_every_hops),
+            )

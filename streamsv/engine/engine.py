@@ -30,6 +30,7 @@ class Engine:
         self, encoder: Encoder, calibration: Calibration, config: EngineConfig | None = None
     ) -> None:
         calibration.check_fingerprint(encoder.fingerprint)
+        calibration.check_model_file(encoder.file_sha256)
         self.encoder = encoder
         self.calibration = calibration
         self.config = config or EngineConfig()
@@ -45,7 +46,7 @@ class Engine:
         if config.calibration:
             calibration = Path(config.calibration)
         elif config.model:
-            calibration = model.with_suffix(".calibration.json")
+            calibration = model.parent / f"{model.stem}.calibration.json"
         else:
             calibration = bundled("default.calibration.json")
         return cls(Encoder(model), Calibration.load(calibration), config)

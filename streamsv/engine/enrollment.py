@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsv.audio import SAMPLE_RATE, AudioFormat
+from streamsv.audio import SAMPLE_RATE, AudioFormat, Chunk
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
 from streamsv.engine.session import Session
@@ -41,7 +41,7 @@ class Recording:
     ``voiced_s`` is its net speech without the stretches in which nothing was heard to be a voice.
     """
 
-    embedding: Floats
+    embedding: Floats = dataclasses.field(repr=False)
     net_speech_s: float
     voiced_s: float
     channel: str
@@ -56,7 +56,7 @@ def cohesion(embeddings: Floats) -> float | None:
         return None
     others = embeddings.sum(axis=0) - embeddings
     lengths = np.maximum(np.linalg.norm(others, axis=1), 1e-9)
-    return float(np.min(np.sum(embeddings * others, axis=1) / lengths))
+    return float(np.clip(np.min(np.sum(embeddings * others, axis=1) / lengths), -1.0, 1.0))
 
 
 def _has_voice(stretch: StretchEnd) -> bool:
@@ -109,7 +109,7 @@ class EnrollmentSession(Session):
         self._stream.next_recording(audio or self.audio)
         return self._released()
 
-    def push_recording(self, chunk: bytes, audio: AudioFormat | None = None) -> list[Event]:
+    def push_recording(self, chunk: Chunk, audio: AudioFormat | None = None) -> list[Event]:
         """A whole further recording at once: :meth:`next_recording`, then ``push``."""
         self._check_nothing_in_flight()
         return [*self.next_recording(audio), *self._run(), *self.push(chunk)]

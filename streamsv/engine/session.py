@@ -14,11 +14,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsv.audio import SAMPLE_RATE, AudioFormat
+from streamsv.audio import SAMPLE_RATE, AudioFormat, Chunk
 from streamsv.encoder import Encoder, State
 from streamsv.engine.config import EngineConfig
 from streamsv.engine.stream import HopStream, Mark, QueuedHop
-from streamsv.errors import ProtocolError, SessionClosed
+from streamsv.errors import ModelLoadError, ProtocolError, SessionClosed
 from streamsv.events import Event, SessionStarted
 
 Floats = NDArray[np.float32]
@@ -81,11 +81,12 @@ class Session(abc.ABC):
         """Whether ``session_ended`` has been given."""
         return self._is_ended
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: Chunk) -> list[Event]:
         """Take any number of bytes, cut anywhere; a sample may be cut in two.
 
         Returns the events that do not wait for a hop. Raises SessionClosed after the end, and
-        UnsupportedAudio, with the session as it was, for bytes that are not audio.
+        UnsupportedAudio, with the session as it was, for bytes that are not audio and for what is
+        not bytes: of an array, pass the bytes that it has in the declared format.
         """
         self._check_open()
         self._stream.feed(chunk)
@@ -112,14 +113,20 @@ class Session(abc.ABC):
     def complete(self, hop: Hop, embedding: Floats, state: State) -> list[Event]:
         """Take the network's answer to ``hop``: embedding (dimension,) and the next state.
 
-        Raises ProtocolError, with the session as it was, unless ``hop`` is the one handed out
-        last and ``embedding`` is of that shape.
+        Raises, with the session as it was, ProtocolError unless ``hop`` is the one handed out
+        last and ``embedding`` is of that shape, and ModelLoadError unless it is finite.
         """
         if embedding.shape != (self._encoder.dimension,):
             raise ProtocolError(
                 f"complete() takes one embedding of shape ({self._encoder.dimension},), not "
                 f"{embedding.shape}; pass the hop's row of a batch.",
                 str(embedding.shape),
+            )
+        if not np.isfinite(embedding).all():
+            raise ModelLoadError(
+                "The network gave an embedding that is not finite. The model file is damaged; "
+                "install streamsv again, or export the model again.",
+                self._encoder.fingerprint,
             )
         answered = self._take_back(hop)
         self._stream.queue.popleft()
@@ -141,7 +148,7 @@ class Session(abc.ABC):
         self._is_input_open = False
         return self._released()
 
-    def push(self, chunk: bytes) -> list[Event]:
+    def push(self, chunk: Chunk) -> list[Event]:
         """``feed`` and run every hop that is due, here and now.
 
         Raises what ``feed`` raises, and ProtocolError while a hop is handed out. An error of the

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from streamsv.audio import (
     SAMPLE_RATE,
     AudioFormat,
+    Chunk,
     Decoder,
     GateConfig,
     Levels,
@@ -121,7 +122,7 @@ class HopStream:
         """Speech in the hops queued so far, in seconds."""
         return self._hops * self._hop_samples / SAMPLE_RATE
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: Chunk) -> None:
         """Take any number of bytes. Raises UnsupportedAudio and changes nothing if they are bad."""
         pcm = self._decoder.decode(chunk)
         self._source_samples += len(pcm)
@@ -129,6 +130,7 @@ class HopStream:
 
     def gap(self, gap_s: float) -> None:
         """The source lost ``gap_s`` seconds: time goes on, speech ends, filters start anew."""
+        gap_s = float(gap_s)
         if not 0 < gap_s < 86_400:
             raise UnsupportedAudio(
                 f"A gap of {gap_s} s is not possible; use seconds above 0 and below a day.", gap_s

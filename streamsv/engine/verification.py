@@ -13,7 +13,7 @@ from streamsv.engine.config import EngineConfig
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
-from streamsv.errors import ConfigError, UnknownSpeaker
+from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import (
     DecisionMade,
     Event,
@@ -50,10 +50,18 @@ class VerificationSession(Session):
     ) -> None:
         if mode not in ("verify", "identify"):
             raise ConfigError(f"mode is {mode!r}; allowed are verify and identify.", mode)
+        voiceprints = list(voiceprints)
         if not voiceprints:
             raise UnknownSpeaker("There is no voiceprint to compare with; enroll somebody first.")
         for voiceprint in voiceprints:
             voiceprint.check_fingerprint(encoder.fingerprint)
+            if voiceprint.dimension != encoder.dimension:
+                raise ModelMismatch(
+                    f"The voiceprint of {voiceprint.speaker!r} has {voiceprint.dimension} numbers; "
+                    f"the model's embeddings have {encoder.dimension}. Delete it and enroll "
+                    f"{voiceprint.speaker!r} again.",
+                    voiceprint.dimension,
+                )
         speakers = tuple(voiceprint.speaker for voiceprint in voiceprints)
         if len(set(speakers)) < len(speakers):
             raise ConfigError("The same speaker is claimed twice.", ", ".join(speakers))

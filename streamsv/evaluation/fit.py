@@ -88,7 +88,8 @@ def fit_sets(
         channel: [_knot_trials(knot, scored) for knot, scored in of_channel.items()]
         for channel, of_channel in sorted(pooled.items())
     }
-    return fit_channels(encoder.fingerprint, trials, least_speakers, {"sets": heard})
+    calibration = fit_channels(encoder.fingerprint, trials, least_speakers, {"sets": heard})
+    return replace(calibration, model_sha256=encoder.file_sha256)
 
 
 def fit_channels(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,10 @@ def evaluate(
     if resamples < 1:
         raise ConfigError(f"resamples must be at least 1; got {resamples}.", resamples)
     points = checked_points(at)
-    streamed = stream_set(engine, evaluation_set, points, channel, score == "normalized", progress)
+    every_hop = Engine(
+        engine.encoder, engine.calibration, replace(engine.config, update_every_hops=1)
+    )
+    streamed = stream_set(every_hop, evaluation_set, points, channel, score == "normalized", progress)
     enrollments = streamed.enrollments.values()
     named = {name for trial in evaluation_set.trials for name in (*trial.enroll, trial.test)}
     return EvaluationReport(

@@ -20,7 +20,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from streamsv.errors import ConfigError, ModelMismatch
+from streamsv.errors import ConfigError, ModelLoadError, ModelMismatch
 
 FORMAT = "streamsv-calibration"
 VERSION = 1
@@ -46,12 +46,14 @@ class Calibration:
     knots_s: seconds of net speech, rising, above 0.
     channels: channel name -> the line at each knot.
     fitted_on: what it was fitted on, free text and numbers for the reader.
+    model_sha256: of the model's file, so that a damaged copy is noticed; None: not known.
     """
 
     fingerprint: str
     knots_s: tuple[float, ...]
     channels: Mapping[str, Line]
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    model_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -126,12 +128,23 @@ class Calibration:
                 fingerprint,
             )
 
+    def check_model_file(self, sha256: str) -> None:
+        """Raise `ModelLoadError` if the model's file is known and is not the one with ``sha256``."""
+        if self.model_sha256 not in (None, sha256):
+            raise ModelLoadError(
+                "The model file is not the one that was calibrated, though it carries the same "
+                "fingerprint: it is damaged or was changed. Install streamsv again, or export and "
+                "calibrate the model again.",
+                sha256,
+            )
+
     def save(self, path: str | Path) -> None:
         """Write it as JSON. Raises `ConfigError` when ``fitted_on`` has no JSON form."""
         content = {
             "format": FORMAT,
             "version": VERSION,
             "fingerprint": self.fingerprint,
+            "model_sha256": self.model_sha256,
             "knots_s": list(self.knots_s),
             "channels": {
                 name: {"slope": list(line.slope), "offset": list(line.offset)}
@@ -153,7 +166,7 @@ class Calibration:
             return cls._parsed(content)
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}.", str(path)) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path} is not JSON: {error}.", str(path)) from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error.message}", error.value) from error
@@ -161,7 +174,10 @@ class Calibration:
     @classmethod
     def _parsed(cls, content: Any) -> Calibration:
         content = _mapping(content, "the file")
-        expected = {"format", "version", "fingerprint", "knots_s", "channels", "fitted_on"}
+        expected = {
+            *("format", "version", "fingerprint", "model_sha256"),
+            *("knots_s", "channels", "fitted_on"),
+        }
         unknown = set(content) - expected
         if unknown:
             key = min(unknown)
@@ -177,6 +193,9 @@ class Calibration:
         fingerprint = content.get("fingerprint")
         if not isinstance(fingerprint, str):
             raise ConfigError(f"fingerprint must be a string; got {fingerprint!r}.", fingerprint)
+        sha256 = content.get("model_sha256")
+        if not isinstance(sha256, str | None):
+            raise ConfigError(f"model_sha256 must be a string or null; got {sha256!r}.", sha256)
         channels = {}
         for name, line in _mapping(content.get("channels"), "channels").items():
             where = f"channels.{name}"
@@ -194,6 +213,7 @@ class Calibration:
             knots_s=_numbers(content.get("knots_s"), "knots_s"),
             channels=channels,
             fitted_on=_mapping(content.get("fitted_on", {}), "fitted_on"),
+            model_sha256=sha256,
         )
 
 

@@ -59,26 +59,37 @@ class Database:
         the files beside it (``-wal``, ``-shm``) the mode of the file.
     busy_timeout_s:
         How long to wait for another process before giving up.
+    must_exist:
+        Neither create the file nor make a store of an empty one.
 
     Raises
     ------
     StoreError
-        If the file cannot be opened, is not a store, or was made by a newer streamsv.
+        If the file cannot be opened, is not a store, was made by a newer streamsv, or is not there
+        and ``must_exist``.
     """
 
-    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, busy_timeout_s: float, must_exist: bool = False) -> None:
         if not 0 <= busy_timeout_s <= 3600:
             raise ConfigError("busy_timeout_s must be from 0 to 3600 seconds.", busy_timeout_s)
         self.path = path
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
         self._process = os.getpid()
-        self._create_file()
+        self._must_exist = must_exist
+        if must_exist:
+            self._find_file()
+        else:
+            self._create_file()
         self._connection: sqlite3.Connection | None = None
         try:
             with self._explaining():
+                # Without "c" SQLite itself creates no file, not even if this one is gone by now.
                 self._connection = sqlite3.connect(
-                    self.path, isolation_level=None, check_same_thread=False
+                    f"{self.path.as_uri()}?mode=rw",
+                    isolation_level=None,
+                    check_same_thread=False,
+                    uri=True,
                 )
                 self._prepare(self._connection)
         except BaseException:
@@ -154,15 +165,39 @@ class Database:
         except sqlite3.Error as error:
             raise StoreError(self._sentence(error), str(self.path)) from error
 
+    def _find_file(self) -> None:
+        try:
+            self._refuse_directory()
+            is_there = self.path.exists()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StoreError(
+                f"The store {self.path} cannot be read: {reason}. Make it readable for this user, "
+                "or choose another one.",
+                str(self.path),
+            ) from error
+        if not is_there:
+            raise self._missing()
+
+    def _missing(self) -> StoreError:
+        return StoreError(
+            f"There is no store at {self.path}. Check --store or STREAMSV_HOME, or enroll somebody "
+            "first.",
+            str(self.path),
+        )
+
+    def _refuse_directory(self) -> None:
+        if self.path.is_dir():
+            raise StoreError(
+                f"{self.path} is a directory. Give the path of a file.", str(self.path)
+            )
+
     def _create_file(self) -> None:
         try:
             missing = [each for each in self.path.parents if not each.exists()]
             for directory in reversed(missing):
                 directory.mkdir(mode=0o700, exist_ok=True)
-            if self.path.is_dir():
-                raise StoreError(
-                    f"{self.path} is a directory. Give the path of a file.", str(self.path)
-                )
+            self._refuse_directory()
             # A file that exists must not be opened here: closing it again would drop the locks that
             # another connection of this process holds on it (SQLite, "How To Corrupt An SQLite
             # Database File", on POSIX advisory locks).
@@ -189,6 +224,8 @@ class Database:
         connection.execute("BEGIN")
         is_empty = self._is_empty(connection)
         connection.execute("COMMIT")
+        if is_empty and self._must_exist:
+            raise self._missing()
         if is_empty:
             self._make_private()
         if self._switch_to_wal(connection) != "wal":

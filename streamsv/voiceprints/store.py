@@ -49,15 +49,23 @@ class VoiceprintStore:
         and its missing directories with 0700. The mode of a store that exists is left alone.
     busy_timeout_s:
         How long a call waits for other processes to finish before it raises.
+    must_exist:
+        Open only a store that is there: nothing is created, and an empty file stays empty.
 
     Raises
     ------
     StoreError
-        If the file cannot be opened, is not a store, or was made by a newer streamsv. Every method
+        If the file cannot be opened, is not a store, was made by a newer streamsv, or is not there
+        and ``must_exist``. Every method
         may raise it, too: the store is locked or closed, the disk is full or fails.
     """
 
-    def __init__(self, path: str | os.PathLike[str], busy_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        busy_timeout_s: float = 5.0,
+        must_exist: bool = False,
+    ) -> None:
         try:
             resolved = Path(path).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
@@ -65,7 +73,7 @@ class VoiceprintStore:
                 f"{os.fspath(path)!r} is no path for a store: {error}. Give another one.",
                 os.fspath(path),
             ) from error
-        self._database = Database(resolved, busy_timeout_s)
+        self._database = Database(resolved, busy_timeout_s, must_exist)
 
     @property
     def path(self) -> Path:
@@ -294,8 +302,8 @@ def _unknown(connection: sqlite3.Connection, speaker: str) -> UnknownSpeaker:
     by_folded_name = {name.casefold(): name for (name,) in rows}
     similar = difflib.get_close_matches(speaker.casefold(), by_folded_name, _MAX_SUGGESTIONS)
     if similar:
-        names = ", ".join(repr(by_folded_name[each]) for each in similar)
-        hint = f"Similar speakers are {names}."
+        names = " or ".join(repr(by_folded_name[each]) for each in similar)
+        hint = f"Did you mean {names}?"
     elif rows:
         names = ", ".join(repr(name) for (name,) in rows[:_MAX_SUGGESTIONS])
         hint = f"The store holds {names}{' and more' if len(rows) > _MAX_SUGGESTIONS else ''}."

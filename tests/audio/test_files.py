@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from streamsv.audio import AudioFile, AudioFormat, Decoder, read_blocks
 from streamsv.errors import ConfigError, UnsupportedAudio
@@ -81,6 +84,33 @@ def test_a_rate_above_48_khz_comes_out_at_48_khz_in_place(tmp_path, rate):
     assert len(pcm) == RATE
     assert np.max(np.abs(pcm - TONE)[2400:-2400]) < 1e-3
     assert np.array_equal(pcm, again)
+
+
+READ_IN_BLOCKS = """
+import sys
+import numpy as np
+from streamsv.audio import AudioFile
+
+with AudioFile(sys.argv[1], float(sys.argv[2])) as file:
+    first, second = np.concatenate(list(file)), np.concatenate(list(file))
+assert np.array_equal(first, second)
+np.save(sys.argv[3], first)
+"""
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_an_mp3_in_small_blocks_is_the_same_as_in_one_and_silent(clips, tmp_path, rate):
+    voice = soxr.resample(clips.pcm("voice_a_call")[: 12 * 16_000], 16_000, rate)
+    path = write(tmp_path / "a.mp3", voice, rate, format="MP3")
+    result = tmp_path / "read.npy"
+    command = [sys.executable, "-c", READ_IN_BLOCKS, str(path), "0.02", str(result)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    in_blocks = np.load(result)
+    (in_one,) = read_blocks(path, block_s=60)
+    assert np.array_equal(in_blocks, in_one)
+    oracle, _ = soundfile.read(path, dtype="float32")
+    assert np.max(np.abs(in_blocks - oracle)) < 1e-6
 
 
 def test_overshoot_of_a_float_file_is_clipped(tmp_path):

@@ -155,10 +155,39 @@ def test_reset_drops_half_a_sample():
     assert (decoder.decode(b"\x00\x40")).tolist() == [0.5]
 
 
-def test_any_bytes_like_chunk_is_taken():
-    data = bytearray(b"\x00\x40")
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_taken(kind):
+    assert Decoder(AudioFormat("s16le")).decode(kind(b"\x00\x40")).tolist() == [0.5]
+
+
+def test_a_strided_memoryview_is_taken_in_its_order():
+    every_other = memoryview(b"\x00-\x40-")[::2]
+    assert Decoder(AudioFormat("s16le")).decode(every_other).tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "given", "advice"),
+    [
+        (np.zeros(4), "an array of float64", r"`.astype('<f4').tobytes()`"),
+        (np.zeros(4, np.float32), "an array of float32", "AudioFormat('f32le', rate)"),
+        (np.zeros(4, np.int16), "an array of int16", "AudioFormat('s16le', rate)"),
+        (np.zeros(4, np.uint8), "an array of uint8", "`.tobytes()`"),
+        (memoryview(np.zeros(4)), "a memoryview of 8-byte items", "`.cast('B')`"),
+        ("call.wav", "a str", "Pass the bytes of samples"),
+        ([0, 0], "a list", "Pass the bytes of samples"),
+        (4, "an int", "Pass the bytes of samples"),
+        (None, "a NoneType", "Pass the bytes of samples"),
+    ],
+)
+def test_what_is_not_bytes_is_refused_with_advice_and_not_taken(chunk, given, advice):
     decoder = Decoder(AudioFormat("s16le"))
-    assert decoder.decode(data).tolist() == decoder.decode(memoryview(data)).tolist() == [0.5]
+    decoder.decode(b"\x00")
+    with pytest.raises(UnsupportedAudio) as caught:
+        decoder.decode(chunk)
+    assert f"push takes bytes and was given {given}. " in caught.value.message
+    assert advice in caught.value.message
+    assert caught.value.value == given
+    assert decoder.decode(b"\x40").tolist() == [0.5]
 
 
 @settings(max_examples=60, deadline=None)

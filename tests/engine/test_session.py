@@ -237,6 +237,20 @@ def test_a_bad_chunk_leaves_the_session_as_if_it_had_never_come(
     assert said == other.push(data) + other.finish()
 
 
+@pytest.mark.parametrize("take", ["push", "feed"])
+def test_an_array_is_refused_and_leaves_the_session_as_if_it_had_never_come(
+    engine: Engine, voiceprints: Any, call: bytes, voice: Callable[..., Any], take: str
+) -> None:
+    session = engine.verify(voiceprints["a"])
+    half = len(call) // 2 + 1
+    said = session.push(call[:half])
+    with pytest.raises(UnsupportedAudio, match="was given an array of float32"):
+        getattr(session, take)(voice("a", 2))
+    said += session.push(bytearray(call[half:])) + session.finish()
+    other = engine.verify(voiceprints["a"])
+    assert said == other.push(memoryview(call)) + other.finish()
+
+
 @pytest.mark.parametrize("gap_s", [0.0, -1.0, float("nan"), float("inf"), 1e9])
 def test_an_impossible_gap_is_an_error_and_changes_nothing(
     engine: Engine, voiceprints: Any, call: bytes, heard: Callable[..., Any], gap_s: float

@@ -1,0 +1,5 @@
+"""``python -m streamsv`` is ``streamsv``."""
+
+from streamsv.cli.main import run
+
+run()
