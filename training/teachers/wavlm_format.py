@@ -215,7 +215,7 @@ def _hugging_face_name(name: str) -> str:
 
 
 def _weight_norm(name: str) -> str:
-    """The weight norm of torch changed its names: magnitude ``g``, direction ``v``, then numbers."""
+    """Weight norm in the names of newer torch: magnitude ``original0``, direction ``original1``."""
     newer = {
         "weight_g": "parametrizations.weight.original0",
         "weight_v": "parametrizations.weight.original1",

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamsv.errors import ConfigError, ModelLoadError
+from training.config import TeacherConfig
+from training.loop import Trainer
+from training.networks import CausalNetwork
+from training.teachers import OnnxTeacher, load_teacher
+
+
+def test_a_path_without_anything_says_what_may_be_there(tmp_path):
+    with pytest.raises(ConfigError, match="torchaudio:WAVLM_LARGE"):
+        load_teacher(TeacherConfig(str(tmp_path / "nothing")))
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_is_no_teacher_is_refused(tmp_path, is_folder):
+    path = tmp_path / "thing"
+    if is_folder:
+        path.mkdir()
+        (path / "config.json").write_text('{"model_type": "bert"}')
+    else:
+        path.write_bytes(b"nonsense")
+    with pytest.raises(ModelLoadError, match="no teacher"):
+        load_teacher(TeacherConfig(str(path)))
+
+
+def test_an_unknown_pipeline_is_refused():
+    with pytest.raises(ConfigError, match="WAVLM_BASE_PLUS"):
+        load_teacher(TeacherConfig("torchaudio:WAVLM_HUGE"))
+
+
+def test_an_onnx_teacher_hears_a_batch_as_it_hears_each_clip(tiny_config):
+    teacher = load_teacher(tiny_config.teacher)
+    assert isinstance(teacher, OnnxTeacher)
+    pcm = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    heard = teacher.hear(pcm)
+    embedding, frames = OnnxTeacher(Path(tiny_config.teacher.path))(pcm[1].numpy())
+    assert torch.allclose(heard.embedding[1], torch.from_numpy(embedding))
+    assert torch.allclose(heard.layers[0][1], torch.from_numpy(frames))
+
+
+def test_a_student_of_before_teaches_with_its_averaged_weights(run_config):
+    trainer = Trainer(run_config)
+    trainer.advance()
+    trainer.save()
+    heard = load_teacher(TeacherConfig(str(trainer.checkpoint))).hear(torch.zeros(2, 12_800))
+    network = CausalNetwork(run_config.model)
+    network.student.load_state_dict(trainer.average.state_dict())
+    with torch.no_grad():
+        embeddings, hidden = network.eval()(torch.zeros(2, 12_800))
+    assert torch.allclose(heard.embedding, embeddings[:, -1], atol=1e-6)
+    assert torch.allclose(heard.layers[0], hidden[-1], atol=1e-6)
