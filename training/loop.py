@@ -128,6 +128,7 @@ class Trainer:
                     self.config.start_from,
                 )
             self.student.load_state_dict(content["average"])
+            self._take_heads(content.get("heads", {}))
         self.average.load_state_dict(self.student.state_dict())
 
     def _restore_heads(self, heads: dict[str, torch.Tensor]) -> None:
@@ -139,6 +140,12 @@ class Trainer:
                 None,
             )
         self.objective.load_state_dict(heads, strict=False)
+
+    def _take_heads(self, heads: dict[str, torch.Tensor]) -> None:
+        """Begin with the heads of an earlier run, where this one has the like."""
+        wanted = self.objective.discarded()
+        alike = {k: v for k, v in heads.items() if k in wanted and v.shape == wanted[k].shape}
+        self.objective.load_state_dict(alike, strict=False)
 
     def _measure_statistics(self) -> None:
         """Set the front end's mean and spread, and the spread of teacher frames, from batches."""

@@ -56,7 +56,8 @@ class SpeakerHead(nn.Module):
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings (rows, dim) -> (rows, classes), the nearest sub-center of each."""
         every = embeddings @ F.normalize(self.centers, dim=1).t()
-        return every.reshape(len(embeddings), -1, self.sub_centers).amax(dim=2)
+        classes = every.shape[1] // self.sub_centers
+        return every.unflatten(1, (classes, self.sub_centers)).amax(dim=2)
 
     def forward(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from streamsv.nn.config import HOP_SAMPLES
 from training.checkpoint import load_network
 from training.teachers.heard import Heard
 
@@ -14,7 +15,7 @@ from training.teachers.heard import Heard
 class StudentTeacher:
     """The averaged weights of a checkpoint: its last embedding and its last hidden state.
 
-    A non-causal student hears clips of its own length only.
+    A non-causal student needs crops of at least its own length.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -23,9 +24,13 @@ class StudentTeacher:
         self._network.requires_grad_(False)
 
     def hear(self, pcm: Tensor) -> Heard:
-        """(batch, samples) -> embedding (batch, dimension), one layer (batch, frames, dim)."""
+        """(batch, samples) -> embedding (batch, dimension), one layer (batch, frames, dim).
+
+        It hears as much from the beginning as its kind can: whole hops, or its own length.
+        """
+        samples = self._network.samples(pcm.shape[1] // HOP_SAMPLES)
         with torch.inference_mode():
-            embeddings, hidden = self._network(pcm)
+            embeddings, hidden = self._network(pcm[:, :samples])
         newest = self._network.first_newest
         # Each frame is as old as its newest sample says: the center of a window of 25 ms.
         center = (newest - 199) / 16_000
