@@ -57,7 +57,7 @@ class SpeakerHead(nn.Module):
         """Unit embeddings (rows, dim) -> (rows, classes), the nearest sub-center of each."""
         every = embeddings @ F.normalize(self.centers, dim=1).t()
         classes = every.shape[1] // self.sub_centers
-        return every.unflatten(1, (classes, self.sub_centers)).amax(dim=2)
+        return every.reshape(len(every), classes, self.sub_centers).amax(dim=2)
 
     def forward(
         self,
