@@ -31,7 +31,7 @@ def prepare_stage(config: TrainConfig) -> None:
     clips = clips_of(config)
     root = Path(os.path.commonpath([clip.path.parent for clip in clips]))
     data = config.data
-    teacher = load_teacher(config.teacher, config.threads, torch.device("cpu"))
+    teacher = load_teacher(config.teacher, config.threads, torch.device(config.device))
     prepare_clips(clips, root, teacher, Path(data.cache), voices_of(data.speeds, data.warps))
 
 

@@ -137,10 +137,11 @@ class Feed:
             prefixes = draw_prefixes(given, loss.prefixes, loss.min_prefix_hops, pick)
         return batch, damaged, prefixes
 
-    @staticmethod
-    def _heard(teacher: Teacher, batch: Batch) -> Batch:
+    def _heard(self, teacher: Teacher, batch: Batch) -> Batch:
         """The batch with what the teacher makes of the clean crops."""
-        heard = teacher.hear(batch.pcm)
+        is_mixed = self._device.type == "cuda" and self._config.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=is_mixed):
+            heard = teacher.hear(batch.pcm)
         targets = batch.targets
         if heard.embedding is not None:
             targets = F.normalize(heard.embedding.float(), dim=1)

@@ -34,7 +34,9 @@ def warp(pcm: Floats, pitch: float, formants: float) -> Floats:
             "pyworld",
         ) from error
     x = np.ascontiguousarray(pcm, np.float64)
-    f0, times = pyworld.harvest(x, RATE)
+    # DIO and StoneMask take 1/25 of the time of Harvest, and a cache has hours of speech.
+    rough, times = pyworld.dio(x, RATE)
+    f0 = pyworld.stonemask(x, rough, times, RATE)
     envelope = pyworld.cheaptrick(x, f0, times, RATE)
     aperiodicity = pyworld.d4c(x, f0, times, RATE)
     bins = np.arange(envelope.shape[1])

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from streamsv.config import to_mapping
 from streamsv.errors import ConfigError, ModelLoadError
@@ -150,6 +154,28 @@ def test_losses_that_the_teacher_cannot_serve_are_refused(tiny_config, tmp_path,
     config = small_paper(tiny_config, tmp_path, teacher=TeacherConfig(str(path)))
     with pytest.raises(ConfigError, match="no embedding"):
         Trainer(config)
+
+
+def test_a_cache_of_hidden_states_trains_without_embeddings(tiny_config, tmp_path, save_wavlm):
+    _, path = save_wavlm("model.safetensors", large=True)
+    config = dataclasses.replace(
+        tiny_config,
+        run_dir=str(tmp_path / "runs"),
+        data=dataclasses.replace(tiny_config.data, cache=str(tmp_path / "cache"), speeds=(1.0,)),
+        teacher=TeacherConfig(str(path), layers=(2, -1)),
+        loss=dataclasses.replace(
+            tiny_config.loss, embedding=0.0, posterior=0.0, frames=0.5, layers=1.0, speaker=1.0
+        ),
+    )
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(to_mapping(config)))
+    command = [sys.executable, "-m", "training"]
+    subprocess.run([*command, "prepare", str(file)], cwd=RECIPES.parents[1], check=True)
+    index = json.loads((tmp_path / "cache" / "speed-1.00" / "index.json").read_text())
+    assert index["layers"] == [32, 32]
+    assert index["features"] == 64
+    found = Trainer(config).advance()
+    assert set(found) == {"frames", "layers", "speaker", "lr"}
 
 
 def test_a_configuration_survives_its_checkpoint(tiny_config, tmp_path):

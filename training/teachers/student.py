@@ -22,6 +22,7 @@ class StudentTeacher:
         self.name = path.parent.name
         self._network = load_network(path).to(device)
         self._network.requires_grad_(False)
+        self._device = device
 
     def hear(self, pcm: Tensor) -> Heard:
         """(batch, samples) -> embedding (batch, dimension), one layer (batch, frames, dim).
@@ -30,7 +31,7 @@ class StudentTeacher:
         """
         samples = self._network.samples(pcm.shape[1] // HOP_SAMPLES)
         with torch.inference_mode():
-            embeddings, hidden = self._network(pcm[:, :samples])
+            embeddings, hidden = self._network(pcm[:, :samples].to(self._device))
         newest = self._network.first_newest
         # Each frame is as old as its newest sample says: the center of a window of 25 ms.
         center = (newest - 199) / 16_000

@@ -119,6 +119,7 @@ class WavLMTeacher:
 
     def hear(self, pcm: Tensor) -> Heard:
         """(batch, samples) -> no embedding, the chosen layers (batch, frames, features)."""
+        pcm = pcm.to(next(self._network.parameters()).device)
         with torch.inference_mode():
             if self._normalize:
                 pcm = F.layer_norm(pcm, pcm.shape[1:])
