@@ -113,7 +113,7 @@ class Feed:
             batch, damaged, prefixes = self._make(number)
         else:
             for each in (number, *ahead):
-                if each not in self._pending:
+                if each >= number and each not in self._pending:
                     self._pending[each] = self._pool.submit(self._make, each)
             batch, damaged, prefixes = self._pending.pop(number).result()
         batch, damaged = batch.to(self._device), damaged.to(self._device)

@@ -203,7 +203,8 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         numbers = self._numbers(self.step)
-        ahead = [n for s in range(1, config.workers + 1) for n in self._numbers(self.step + s)]
+        last = min(self.step + config.workers, config.optimizer.steps - 1)
+        ahead = [n for s in range(self.step, last + 1) for n in self._numbers(s)]
         sums: dict[str, float] = {}
         for number in numbers:
             is_last = number == numbers[-1]

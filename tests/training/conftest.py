@@ -18,7 +18,6 @@ import pytest
 import soundfile
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
 
 from streamsv.nn.config import ModelConfig
 from training.config import DataConfig, OptimizerConfig, TeacherConfig, TrainConfig
@@ -270,6 +269,8 @@ def save_hugging_face(network, folder, large: bool, form: str) -> None:
             theirs = theirs.replace("parametrizations.weight.original1", "weight_v")
         saved[theirs] = tensor.clone()
     if form == "model.safetensors":
+        from safetensors.torch import save_file
+
         save_file(saved, folder / form)
     else:
         headed = {f"wavlm.{name}": tensor for name, tensor in saved.items()}

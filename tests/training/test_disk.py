@@ -98,6 +98,20 @@ def test_a_run_from_disk_needs_no_cache_and_resumes_where_it_stopped(run_config)
         assert all(torch.equal(value, resumed[name][key]) for key, value in whole[name].items())
 
 
+def test_fine_tuning_begins_with_the_speakers_of_the_run_before(run_config):
+    path = train(from_disk(run_config, "before"), lambda _line: None)
+    after = from_disk(run_config, "after", margin=0.5, hard_margin=0.0, embedding=0.0)
+    after = dataclasses.replace(after, start_from=str(path))
+    before, trainer = load_checkpoint(path), Trainer(after)
+    centers = trainer.objective.discarded()["speakers.centers"]
+    assert torch.equal(centers, before["heads"]["speakers.centers"])
+    weights = trainer.student.state_dict()
+    assert all(torch.equal(value, before["average"][name]) for name, value in weights.items())
+    other = dataclasses.replace(after, name="other", network="paper")
+    with pytest.raises(ConfigError):
+        Trainer(other)
+
+
 def test_the_teacher_hears_the_clean_crop_and_the_student_the_damaged_one(run_config):
     trainer = Trainer(from_disk(run_config))
     portion = trainer.feed.get(0)

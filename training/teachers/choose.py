@@ -35,14 +35,14 @@ def load_teacher(
         )
     if path.suffix == ".onnx":
         return OnnxTeacher(path, threads)
+    if path.is_file() and is_checkpoint(path):
+        return StudentTeacher(path, device)
     from training.teachers.wavlm import WavLMTeacher
     from training.teachers.wavlm_format import is_hugging_face, is_microsoft
 
     if config.path.startswith(_PIPELINE):
         name = config.path.removeprefix(_PIPELINE)
         return WavLMTeacher.from_pipeline(name, config.layers).to(device)
-    if is_checkpoint(path):
-        return StudentTeacher(path, device)
     if is_hugging_face(path) or is_microsoft(path):
         return WavLMTeacher.from_checkpoint(path, config.layers).to(device)
     raise ModelLoadError(

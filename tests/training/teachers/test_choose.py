@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -32,6 +33,43 @@ def test_what_is_no_teacher_is_refused(tmp_path, is_folder):
 def test_an_unknown_pipeline_is_refused():
     with pytest.raises(ConfigError, match="WAVLM_BASE_PLUS"):
         load_teacher(TeacherConfig("torchaudio:WAVLM_HUGE"))
+
+
+def test_a_pipeline_that_cannot_be_downloaded_says_what_else_to_do(monkeypatch):
+    torchaudio = with_torchaudio()
+
+    def refuse(*_arguments, **_keywords):
+        raise URLError("no network")
+
+    monkeypatch.setattr(torchaudio.pipelines.Wav2Vec2Bundle, "get_model", refuse)
+    with pytest.raises(ModelLoadError, match=r"teacher\.path"):
+        load_teacher(TeacherConfig("torchaudio:WAVLM_BASE"))
+
+
+@pytest.mark.parametrize("name", ["WAVLM_BASE_PLUS", "WAVLM_LARGE"])
+def test_a_pipeline_hears_as_it_does_by_itself(monkeypatch, save_wavlm, name):
+    """torchaudio wraps a network that wants its clips normalized; the network here is tiny."""
+    torchaudio = with_torchaudio()
+    is_large = name == "WAVLM_LARGE"
+    network, _ = save_wavlm("microsoft", large=is_large)
+    bundle = getattr(torchaudio.pipelines, name)
+    model = network
+    if is_large:
+        model = torchaudio.pipelines._wav2vec2.utils._extend_model(network, True)
+    monkeypatch.setattr(type(bundle), "get_model", lambda _self: model)
+    pcm = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    heard = load_teacher(TeacherConfig(f"torchaudio:{name}", layers=(2,)))
+    with torch.no_grad():
+        expected = model.extract_features(pcm)[0][1]
+    assert torch.allclose(heard.hear(pcm).layers[0], expected, atol=1e-5)
+
+
+def with_torchaudio():
+    try:
+        import torchaudio
+    except (ImportError, OSError) as error:
+        pytest.skip(f"torchaudio does not go with this torch: {error}")
+    return torchaudio
 
 
 def test_an_onnx_teacher_hears_a_batch_as_it_hears_each_clip(tiny_config):
