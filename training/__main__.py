@@ -22,8 +22,7 @@ def _say(line: str) -> None:
 
 def prepare_stage(config: TrainConfig) -> None:
     """Gate every clip in every voice and let the teacher hear it: the cache."""
-    import torch
-
+    from training.distributed import join
     from training.feed import clips_of
     from training.prepare import prepare_clips, voices_of
     from training.teachers import load_teacher
@@ -31,7 +30,7 @@ def prepare_stage(config: TrainConfig) -> None:
     clips = clips_of(config)
     root = Path(os.path.commonpath([clip.path.parent for clip in clips]))
     data = config.data
-    teacher = load_teacher(config.teacher, config.threads, torch.device(config.device))
+    teacher = load_teacher(config.teacher, config.threads, join(config.device).device)
     prepare_clips(clips, root, teacher, Path(data.cache), voices_of(data.speeds, data.warps))
 
 
@@ -82,10 +81,11 @@ def evaluate_stage(
     config: TrainConfig, trials: Path, roots: Sequence[Path], crops: int, models: Path | None
 ) -> None:
     """Score a published list of trials; the row is printed and added to ``results.jsonl``."""
+    from training.distributed import join
     from training.protocols import append_row, result_row
 
     checkpoint = config.folder / "checkpoint.pt"
-    row = result_row(checkpoint, trials, roots, crops, models, config.device)
+    row = result_row(checkpoint, trials, roots, crops, models, join(config.device).device)
     append_row(config.folder / "results.jsonl", row)
     _say(json.dumps(row))
 

@@ -144,6 +144,10 @@ class LossConfig:
 class OptimizerConfig:
     """AdamW with a linear warm-up and a cosine decay.
 
+    From step ``sgd_after`` on, unless that is 0, SGD with Nesterov's momentum of 0.9 instead, whose
+    rate falls from ``sgd_peak_rate`` to ``sgd_final_rate`` along a cosine; AdamW's has then come to
+    its ``final_rate``.
+
     ``shapes`` are (crops, hops of 80 ms) of a batch, drawn with the probabilities
     ``shape_shares``; ``average`` the decay of the averaged weights that are exported. A step adds
     up the gradients of ``accumulate`` batches, shared out evenly to the processes of a run.
@@ -159,6 +163,9 @@ class OptimizerConfig:
     shapes: tuple[tuple[int, int], ...] = ((64, 38), (24, 100))
     shape_shares: tuple[float, ...] = (0.75, 0.25)
     accumulate: int = 1
+    sgd_after: int = 0
+    sgd_peak_rate: float = 0.1
+    sgd_final_rate: float = 1e-4
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:

@@ -8,6 +8,8 @@ import os
 import torch
 from torch import distributed
 
+from streamsv.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
@@ -48,6 +50,10 @@ def join(device: str) -> World:
     rank = int(os.environ.get("RANK", "0"))
     place = torch.device(device)
     if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "device is cuda, and torch finds no GPU here; set device to cpu.", device
+            )
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
     if size > 1 and not distributed.is_initialized():

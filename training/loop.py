@@ -27,12 +27,24 @@ from training.plots import plot_run
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear from 0 to ``peak_rate`` over the warm-up, then a cosine down to ``final_rate``."""
+    """Linear from 0 to ``peak_rate`` over the warm-up, then a cosine down to ``final_rate``.
+
+    With ``sgd_after``, another cosine from there on.
+    """
+    if config.sgd_after and step >= config.sgd_after:
+        return _cosine(
+            config.sgd_peak_rate, config.sgd_final_rate, config.sgd_after, config.steps, step
+        )
     if step < config.warmup:
         return config.peak_rate * (step + 1) / config.warmup
-    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    end = config.sgd_after or config.steps
+    return _cosine(config.peak_rate, config.final_rate, config.warmup, end, step)
+
+
+def _cosine(peak: float, final: float, start: int, end: int, step: int) -> float:
+    progress = min(1.0, (step - start) / max(1, end - start))
     share = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.final_rate + (config.peak_rate - config.final_rate) * share
+    return final + (peak - final) * share
 
 
 class Trainer:
@@ -63,9 +75,7 @@ class Trainer:
         ).train()
         self.objective.to(self.world.device)
         self.average.to(self.world.device)
-        self.optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=config.optimizer.peak_rate, betas=(0.9, 0.98)
-        )
+        self.optimizer = self._make_optimizer(0)
         self.step = 0
         self.seconds = 0.0
         self._restore()
@@ -99,6 +109,15 @@ class Trainer:
             {"params": vectors, "weight_decay": 0.0},
         ]
 
+    def _make_optimizer(self, step: int) -> torch.optim.Optimizer:
+        """The one that takes the step ``step``, with nothing remembered."""
+        config = self.config.optimizer
+        if config.sgd_after and step >= config.sgd_after:
+            return torch.optim.SGD(
+                self._parameter_groups(), lr=config.sgd_peak_rate, momentum=0.9, nesterov=True
+            )
+        return torch.optim.AdamW(self._parameter_groups(), lr=config.peak_rate, betas=(0.9, 0.98))
+
     def _make_parallel(self) -> torch.nn.Module:
         if self.world.size == 1:
             return self.objective
@@ -114,9 +133,10 @@ class Trainer:
             self.student.load_state_dict(content["student"])
             self.average.load_state_dict(content["average"])
             self._restore_heads(content.get("heads", {}))
+            self.step, self.seconds = content["step"], content["seconds"]
+            self.optimizer = self._make_optimizer(self.step - 1)
             self.optimizer.load_state_dict(content["optimizer"])
             self.objective.spread = content["spread"].to(self.world.device)
-            self.step, self.seconds = content["step"], content["seconds"]
             return
         self._measure_statistics()
         if self.config.start_from:
@@ -198,6 +218,8 @@ class Trainer:
     def advance(self) -> dict[str, float]:
         """One step of the optimizer; returns the losses, averaged over processes."""
         config = self.config
+        if self.step and self.step == config.optimizer.sgd_after:
+            self.optimizer = self._make_optimizer(self.step)
         rate = learning_rate(config.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

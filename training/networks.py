@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,8 +46,19 @@ class CausalNetwork(nn.Module):
         return details.embedding, details.hidden
 
 
+def _roughened(norm: nn.Module, _inputs: object, features: Tensor) -> Tensor:
+    """Features (batch, dim, frames) with noise of a spread from 0.001 to 0.01, in training."""
+    if not norm.training:
+        return features
+    spread = torch.empty(len(features), 1, 1, device=features.device).uniform_(0.001, 0.01)
+    return features + spread * torch.randn_like(features)
+
+
 class PaperNetwork(nn.Module):
-    """The paper's student: one embedding of a clip of fixed length."""
+    """The paper's student: one embedding of a clip of fixed length.
+
+    In training its back end hears normalized features with a little noise, as in the release.
+    """
 
     kind = "paper"
     first_newest = 399
@@ -55,6 +67,7 @@ class PaperNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.student = PaperStudent(config)
+        self.student.back_end.feature_norm.register_forward_hook(_roughened)
         self.dim, self.embedding = config.dim, config.embedding
 
     def samples(self, hops: int) -> int:

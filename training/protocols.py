@@ -179,12 +179,12 @@ def result_row(
     roots: Sequence[Path],
     crops: int,
     models: Path | None = None,
-    device: str = "cpu",
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; the result with all that it depends on, ready for a JSON line."""
     content = load_checkpoint(checkpoint)
     config = content["config"]
-    network = load_network(checkpoint).to(device)
+    network = load_network(checkpoint).to(device or torch.device("cpu"))
     listed = read_models(models) if models else None
     measured = evaluate(embedder(network, crops), read_trials(trials), roots, listed)
     return {

@@ -85,6 +85,12 @@ def test_a_process_alone_joins_nobody(monkeypatch):
     assert world.mean({"a": 1.5}) == {"a": 1.5}
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_to_be_missing(run_config):
+    with pytest.raises(ConfigError, match="no GPU"):
+        Trainer(dataclasses.replace(run_config, device="cuda"))
+
+
 def test_batches_made_ahead_are_those_made_in_time(run_config):
     ahead = dataclasses.replace(run_config, workers=2, name="ahead")
     first, second = (load_checkpoint(train(c, quiet)) for c in (run_config, ahead))

@@ -125,6 +125,18 @@ def test_the_papers_student_trains_with_dropout_and_resumes_where_it_stopped(tin
         assert all(torch.equal(value, resumed[name][key]) for key, value in whole[name].items())
 
 
+def test_the_papers_back_end_hears_noise_in_training_only():
+    torch.manual_seed(0)
+    network = PaperNetwork(dataclasses.replace(SMALL, dropout=0.0))
+    frames = torch.randn(3, 149, 16)
+    norm, clean = network.student.back_end.feature_norm, frames.transpose(1, 2)
+    expected = torch.nn.functional.instance_norm(clean)
+    added = norm(clean) - expected
+    spread = added.flatten(1).std(dim=1)
+    assert ((spread > 0.0005) & (spread < 0.0115)).all()
+    assert torch.equal(norm.eval()(clean), expected)
+
+
 def test_a_causal_student_learns_from_the_papers(tiny_config, tmp_path):
     path = train(small_paper(tiny_config, tmp_path), quiet)
     assert load_network(path).kind == "paper"
