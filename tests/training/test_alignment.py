@@ -33,7 +33,7 @@ def test_a_slow_teacher_leaves_frames_unpaired():
 
 
 @given(
-    st.floats(0, 1000), st.integers(100, 900), st.integers(0, 900), st.integers(0, 2000),
+    st.integers(0, 1000), st.integers(100, 900), st.integers(0, 900), st.integers(0, 2000),
     st.integers(1, 30), st.integers(1, 30),
 )  # fmt: skip
 def test_no_frame_answers_for_what_it_has_not_heard(first, stride, newest, delay, heard, given_):
