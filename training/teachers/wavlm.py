@@ -23,11 +23,20 @@ from training.teachers.wavlm_format import (
 PIPELINES = ("WAVLM_BASE", "WAVLM_BASE_PLUS", "WAVLM_LARGE")
 
 
+def _torchaudio() -> Any:
+    """The package, which refuses in several ways to load beside another release of torch."""
+    try:
+        import torchaudio
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelLoadError(
+            f"A WavLM teacher needs torchaudio of the same release as torch: {error}", "torchaudio"
+        ) from error
+    return torchaudio
+
+
 def build(shape: WavLMShape) -> nn.Module:
     """The WavLM of torchaudio in a shape, untrained, without dropout."""
-    from torchaudio.models import wavlm_model
-
-    network: nn.Module = wavlm_model(
+    network: nn.Module = _torchaudio().models.wavlm_model(
         extractor_mode=shape.extractor_mode,
         extractor_conv_layer_config=list(shape.conv_layers),
         extractor_conv_bias=shape.conv_bias,
@@ -94,8 +103,7 @@ class WavLMTeacher:
 
         The weights are downloaded once, into torch's cache.
         """
-        import torchaudio
-
+        torchaudio = _torchaudio()
         if name not in PIPELINES:
             raise ConfigError(
                 f"torchaudio has no teacher {name}; it has {', '.join(PIPELINES)}.", name

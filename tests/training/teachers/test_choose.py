@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -31,6 +32,7 @@ def test_what_is_no_teacher_is_refused(tmp_path, is_folder):
 
 
 def test_an_unknown_pipeline_is_refused():
+    with_torchaudio()
     with pytest.raises(ConfigError, match="WAVLM_BASE_PLUS"):
         load_teacher(TeacherConfig("torchaudio:WAVLM_HUGE"))
 
@@ -64,10 +66,16 @@ def test_a_pipeline_hears_as_it_does_by_itself(monkeypatch, save_wavlm, name):
     assert torch.allclose(heard.hear(pcm).layers[0], expected, atol=1e-5)
 
 
+def test_a_torchaudio_that_does_not_go_with_torch_is_said_not_to(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    with pytest.raises(ModelLoadError, match="same release"):
+        load_teacher(TeacherConfig("torchaudio:WAVLM_BASE"))
+
+
 def with_torchaudio():
     try:
         import torchaudio
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         pytest.skip(f"torchaudio does not go with this torch: {error}")
     return torchaudio
 
