@@ -1,4 +1,4 @@
-"""``python -m training STAGE CONFIG``: prepare, train, export, calibrate.
+"""``python -m training STAGE CONFIG``: prepare, train, export, calibrate, evaluate.
 
 Each stage reads the same configuration and leaves its result where the next one looks for it.
 """
@@ -6,6 +6,8 @@ Each stage reads the same configuration and leaves its result where the next one
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +21,17 @@ def _say(line: str) -> None:
 
 
 def prepare_stage(config: TrainConfig) -> None:
-    """Gate every clip in every speed and let the teacher hear it: the cache."""
-    from training.prepare import prepare
-    from training.teachers import OnnxTeacher
+    """Gate every clip in every voice and let the teacher hear it: the cache."""
+    from training.distributed import join
+    from training.feed import clips_of
+    from training.prepare import prepare_clips, voices_of
+    from training.teachers import load_teacher
 
-    teacher = OnnxTeacher(Path(config.teacher.path), config.threads)
-    prepare(Path(config.data.clips), teacher, Path(config.data.cache), config.data.speeds)
+    clips = clips_of(config)
+    root = Path(os.path.commonpath([clip.path.parent for clip in clips]))
+    data = config.data
+    teacher = load_teacher(config.teacher, config.threads, join(config.device).device)
+    prepare_clips(clips, root, teacher, Path(data.cache), voices_of(data.speeds, data.warps))
 
 
 def train_stage(config: TrainConfig) -> None:
@@ -43,7 +50,7 @@ def export_stage(config: TrainConfig, output: Path | None) -> None:
     from streamsv.nn.macs import count_macs
     from training.checkpoint import load_checkpoint, load_student
 
-    checkpoint = run_folder(config) / "checkpoint.pt"
+    checkpoint = config.folder / "checkpoint.pt"
     student, content = load_student(checkpoint), load_checkpoint(checkpoint)
     card = {
         "config": config.name,
@@ -70,26 +77,48 @@ def calibrate_stage(config: TrainConfig, output: Path | None, sets: Sequence[Pat
     _say(f"{target}: fitted on {', '.join(folder.name for folder in sets)}")
 
 
-def run_folder(config: TrainConfig) -> Path:
-    """Where a run keeps its checkpoint, its log and its exported model."""
-    return Path(config.run_dir) / config.name
+def evaluate_stage(
+    config: TrainConfig, trials: Path, roots: Sequence[Path], crops: int, models: Path | None
+) -> None:
+    """Score a published list of trials; the row is printed and added to ``results.jsonl``."""
+    from training.distributed import join
+    from training.protocols import append_row, result_row
+
+    checkpoint = config.folder / "checkpoint.pt"
+    row = result_row(checkpoint, trials, roots, crops, models, join(config.device).device)
+    append_row(config.folder / "results.jsonl", row)
+    _say(json.dumps(row))
 
 
 def model_path(config: TrainConfig) -> Path:
     """Where ``export`` writes by default."""
-    return run_folder(config) / "model.onnx"
+    return config.folder / "model.onnx"
 
 
 def main() -> int:
     """Parse, call, and turn a named error into a sentence."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("stage", choices=("prepare", "train", "export", "calibrate"))
+    parser.add_argument("stage", choices=("prepare", "train", "export", "calibrate", "evaluate"))
     parser.add_argument("config", type=Path, help="a YAML file such as configs/train/default.yaml")
-    parser.add_argument("sets", type=Path, nargs="*", help="calibrate: evaluation sets to fit on")
+    parser.add_argument(
+        "sets",
+        type=Path,
+        nargs="*",
+        help="calibrate: evaluation sets to fit on; evaluate: a list of trials, then the folders "
+        "that its files are below",
+    )
     parser.add_argument("--output", type=Path, help="the ONNX file to write, or to calibrate")
+    parser.add_argument(
+        "--crops", type=int, default=0, help="evaluate: crops of 3 s a file; 0, the whole file"
+    )
+    parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
     arguments = parser.parse_args()
-    if (arguments.stage == "calibrate") != bool(arguments.sets):
-        parser.error("calibrate takes one or more set folders, the other stages none")
+    wanted = {"calibrate": 1, "evaluate": 2}.get(arguments.stage, 0)
+    if len(arguments.sets) < wanted or (arguments.sets and not wanted):
+        parser.error(
+            "calibrate takes one or more set folders, evaluate a list and one or more folders, "
+            "the other stages none"
+        )
     try:
         config = load_config(arguments.config)
         if arguments.stage == "prepare":
@@ -98,8 +127,11 @@ def main() -> int:
             train_stage(config)
         elif arguments.stage == "export":
             export_stage(config, arguments.output)
-        else:
+        elif arguments.stage == "calibrate":
             calibrate_stage(config, arguments.output, arguments.sets)
+        else:
+            trials, *roots = arguments.sets
+            evaluate_stage(config, trials, roots, arguments.crops, arguments.models)
     except StreamsvError as error:
         print(error.message, file=sys.stderr)  # noqa: T201
         return 4

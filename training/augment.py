@@ -16,8 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamsv.errors import ConfigError
 from training.config import AugmentConfig
-from training.manifest import read_sounds
+from training.disk import read_stretch
+from training.manifest import Sound, read_sounds
+from training.rooms import simulate_rooms
+from training.telephony import automatic_gain, lose_packets, round_trip
 
 RATE = 16_000
 
@@ -48,19 +52,33 @@ def _load(path: Path) -> NDArray[np.float32]:
 class Augmenter:
     """Damages batches of speech (batch, samples), 16 kHz, in [-1, 1].
 
-    ``sounds`` is the manifest of noises and rooms (see :func:`training.manifest.read_sounds`).
+    ``sounds`` is the manifest of noises and rooms (see :func:`training.manifest.read_sounds`), or
+    what one lists. Sounds of kind ``noise`` and ``music`` are noises, ``room`` rooms; others are
+    left out. Without ``preload`` each is read from disk when it is wanted.
     """
 
-    def __init__(self, config: AugmentConfig, sounds: Path) -> None:
+    def __init__(
+        self, config: AugmentConfig, sounds: Path | list[Sound], preload: bool = True
+    ) -> None:
         self.config = config
-        self._noises: list[Tensor] = []
-        self._rooms: list[Tensor] = []
-        for sound in read_sounds(sounds):
+        self._noises: list[Tensor | Path] = []
+        self._rooms: list[Tensor | Path] = []
+        for sound in read_sounds(sounds) if isinstance(sounds, Path) else sounds:
+            kept = self._rooms if sound.kind == "room" else self._noises
+            if sound.kind not in ("room", "noise", "music"):
+                continue
+            if not preload:
+                kept.append(sound.path)
+                continue
             pcm = _load(sound.path)
             if sound.kind == "room":
-                self._rooms.append(self._aligned(pcm))
+                kept.append(self._aligned(pcm))
             elif float(np.abs(pcm).max(initial=0.0)) > 1e-4:
-                self._noises.append(torch.from_numpy(pcm))
+                kept.append(torch.from_numpy(pcm))
+        if config.simulated_rooms:
+            self._rooms += [self._aligned(pcm) for pcm in simulate_rooms(config.simulated_rooms, 0)]
+        if not self._noises and config.noise:
+            raise ConfigError("There are no noises: give some, or set augment.noise to 0.", None)
 
     @staticmethod
     def _aligned(response: NDArray[np.float32]) -> Tensor:
@@ -83,16 +101,38 @@ class Augmenter:
         limit = level * torch.from_numpy(generator.uniform(1.0, 2.5, (batch, 1))).float()
         x = torch.where(is_clipped[:, None], torch.minimum(torch.maximum(x, -limit), limit), x)
         x[is_coded] = mulaw_round_trip(x[is_coded])
-        return x.clamp(-1.0, 1.0)
+        return self._on_the_line(x, generator).clamp(-1.0, 1.0)
+
+    def _on_the_line(self, x: Tensor, generator: np.random.Generator) -> Tensor:
+        """Gain control, codecs and lost packets, each where it is drawn."""
+        for row in self._drawn(len(x), self.config.gain_control, generator):
+            x[row] = automatic_gain(x[row][None], generator)[0]
+        for codec in ("gsm", "adpcm"):
+            for row in self._drawn(len(x), getattr(self.config, codec), generator):
+                x[row] = round_trip(x[row].clamp(-1.0, 1.0), codec)
+        for row in self._drawn(len(x), self.config.packet_loss, generator):
+            x[row] = lose_packets(x[row], generator)
+        return x
+
+    @staticmethod
+    def _drawn(batch: int, share: float, generator: np.random.Generator) -> list[int]:
+        """Rows drawn with probability ``share``; nothing is drawn for a share of 0."""
+        if not share:
+            return []
+        return [int(row) for row in np.flatnonzero(generator.random(batch) < share)]
 
     def _in_rooms(self, x: Tensor, generator: np.random.Generator) -> Tensor:
         if not self._rooms:
             return x
         samples = x.shape[1]
         rows = np.flatnonzero(generator.random(len(x)) < self.config.room)
+        if not len(rows):
+            return x
         responses = torch.zeros(len(rows), RATE // 2)
         for place in range(len(rows)):
             room = self._rooms[int(generator.integers(len(self._rooms)))]
+            if isinstance(room, Path):
+                room = self._aligned(_load(room))
             responses[place, : len(room)] = room
         size = fast_size(samples + RATE // 2)
         spectrum = torch.fft.rfft(x[rows], size) * torch.fft.rfft(responses, size)
@@ -115,6 +155,8 @@ class Augmenter:
 
     def _stretch(self, samples: int, generator: np.random.Generator) -> Tensor:
         noise = self._noises[int(generator.integers(len(self._noises)))]
+        if isinstance(noise, Path):
+            noise = torch.from_numpy(read_stretch(noise, generator.random(), samples))
         repeats = 1 + (samples - 1) // len(noise) + 1
         start = int(generator.integers(len(noise)))
         return noise.repeat(repeats)[start : start + samples]

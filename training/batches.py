@@ -19,20 +19,28 @@ from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
 from training.config import DataConfig
 from training.manifest import is_labeled
-from training.prepare import FRAME_SAMPLES, CachedClip, folder_of
+from training.prepare import FRAME_SAMPLES, CachedClip, voices_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """``pcm`` (batch, samples) clean; ``targets`` (batch, dimension) unit teacher embeddings;
-    ``frames`` (batch, frames, features) teacher frames; ``frames_valid`` (batch, frames). The
-    last two are empty, (batch, 0, features) and (batch, 0), where frames are not asked for.
+    """``pcm`` (batch, samples) clean; ``targets`` (batch, dimension) unit teacher embeddings,
+    dimension 0 without any; ``frames`` (batch, frames, features) teacher frames, the layers side
+    by side; ``frames_valid`` (batch, frames). The last two are empty, (batch, 0, features) and
+    (batch, 0), where frames are not asked for. ``speakers`` (batch,) the class of each clip's
+    speaker, -1 unknown; ``others`` (queue, dimension) teacher embeddings of further clips.
     """
 
     pcm: Tensor
     targets: Tensor
     frames: Tensor
     frames_valid: Tensor
+    speakers: Tensor
+    others: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,20 +59,32 @@ class CropSource:
     bank:
         (speakers, dimension) unit centers of all labeled speakers, the classes of the
         posterior loss.
+    class_sizes:
+        (speakers,) clips of each labeled speaker.
+    layers:
+        Features of each of the teacher's layers that the cache holds.
+    first_center_s:
+        Where the center of a crop's first teacher frame lies.
     """
 
     def __init__(
-        self, config: DataConfig, seed: int, speaker_share: float, with_frames: bool = True
+        self,
+        config: DataConfig,
+        seed: int,
+        speaker_share: float,
+        with_frames: bool = True,
+        queue: int = 0,
     ) -> None:
         self._seed = seed
         self._with_frames = with_frames
+        self._queue = queue
         self._clips: list[CachedClip] = []
         self._speech: list[NDArray[np.int16]] = []
         self._frames: list[NDArray[np.float16]] = []
         self._speed_of: list[int] = []
         embeddings = []
-        for number, speed in enumerate(config.speeds):
-            folder = folder_of(Path(config.cache), speed)
+        for number, voice in enumerate(voices_of(config.speeds, config.warps)):
+            folder = voice.folder(Path(config.cache))
             if not (folder / "index.json").is_file():
                 raise ConfigError(
                     f"The cache has no complete {folder}. Run `python -m training prepare CONFIG`.",
@@ -78,33 +98,45 @@ class CropSource:
             frames = np.memmap(folder / "frames.f16", np.float16, "r")
             self._frames.append(frames.reshape(-1, index["features"]))
             embeddings.append(np.load(folder / "embeddings.npy"))
+            self.layers: tuple[int, ...] = tuple(index.get("layers", [index["features"]]))
+            self.first_center_s: float = index.get("first_center_s", 0.0125)
         self.features = self._frames[0].shape[1]
+        self._classes, self.class_sizes = self._label()
         self._targets, self.bank = self._make_targets(np.concatenate(embeddings), speaker_share)
         self._odds = self._make_odds(config.source_weights)
 
     def __len__(self) -> int:
         return len(self._clips)
 
+    def _label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The class of each clip, -1 where the speaker is not known, and the classes' sizes."""
+        numbers: dict[str, int] = {}
+        classes = np.full(len(self._clips), -1)
+        for row, clip in enumerate(self._clips):
+            if is_labeled(clip.source):
+                classes[row] = numbers.setdefault(f"{clip.source}/{clip.speaker}", len(numbers))
+        return classes, np.bincount(classes[classes >= 0], minlength=len(numbers))
+
     def _make_targets(
         self, embeddings: NDArray[np.float32], speaker_share: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if embeddings.shape[1] == 0:
+            return embeddings, np.zeros((len(self.class_sizes), 0), np.float32)
         units = _unit(embeddings)
         telephone = np.array([clip.is_telephone for clip in self._clips])
         for channel in (telephone, ~telephone):
             if channel.any():
                 units[channel] -= units[channel].mean(axis=0)
         units = _unit(units)
-        speakers: dict[str, list[int]] = {}
-        for row, clip in enumerate(self._clips):
-            if is_labeled(clip.source):
-                speakers.setdefault(f"{clip.source}/{clip.speaker}", []).append(row)
         centers = []
         targets = units.copy()
-        for rows in speakers.values():
+        for speaker in range(len(self.class_sizes)):
+            rows = np.flatnonzero(self._classes == speaker)
             center = _unit(units[rows].mean(axis=0))
             centers.append(center)
             targets[rows] = _unit((1 - speaker_share) * units[rows] + speaker_share * center)
-        return targets, np.stack(centers)
+        bank = np.stack(centers) if centers else np.zeros((0, units.shape[1]), np.float32)
+        return targets, bank
 
     def _make_odds(self, weights: dict[str, float]) -> NDArray[np.float64]:
         """The probability of each clip: source by weight, speaker evenly, clip by length."""
@@ -153,5 +185,13 @@ class CropSource:
             torch.from_numpy(self._targets[rows]),
             torch.from_numpy(targets),
             torch.from_numpy(valid),
+            torch.from_numpy(self._classes[rows]),
+            torch.from_numpy(self._draw_others(generator)),
         )
         return batch, generator
+
+    def _draw_others(self, generator: np.random.Generator) -> NDArray[np.float32]:
+        """A fresh queue of other clips' targets, so that none has to be remembered."""
+        if not self._queue:
+            return self._targets[:0]
+        return self._targets[generator.integers(len(self._targets), size=self._queue)]

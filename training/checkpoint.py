@@ -11,7 +11,9 @@ import torch
 
 from streamsv.errors import ConfigError, ModelLoadError
 from streamsv.nn.config import ModelConfig
+from streamsv.nn.paper import PaperConfig
 from streamsv.nn.student import Student
+from training.networks import CausalNetwork, Network, PaperNetwork
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -37,12 +39,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_student(path: Path) -> Student:
-    """The student with the averaged weights of a checkpoint, in evaluation mode."""
-    content = load_checkpoint(path)
-    student = Student(ModelConfig.from_dict(content["model_config"]))
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint of this project's training."""
     try:
-        student.load_state_dict(content["average"])
+        load_checkpoint(path)
+    except ModelLoadError:
+        return False
+    return True
+
+
+def load_network(path: Path) -> Network:
+    """The network, causal or not, with the averaged weights of a checkpoint, for evaluation."""
+    content = load_checkpoint(path)
+    network: Network
+    if content.get("network", "causal") == "paper":
+        network = PaperNetwork(PaperConfig.from_dict(content["model_config"]))
+    else:
+        network = CausalNetwork(ModelConfig.from_dict(content["model_config"]))
+    try:
+        network.student.load_state_dict(content["average"])
     except RuntimeError as error:
         raise ConfigError(f"{path} does not fit its own configuration: {error}", None) from error
-    return student.eval()
+    return network.eval()
+
+
+def load_student(path: Path) -> Student:
+    """The causal student with the averaged weights of a checkpoint, in evaluation mode.
+
+    Raises ModelLoadError for a checkpoint of the paper's student, which does not stream.
+    """
+    network = load_network(path)
+    if not isinstance(network, CausalNetwork):
+        raise ModelLoadError(f"{path} holds the paper's student, which does not stream.", str(path))
+    return network.student

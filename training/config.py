@@ -6,7 +6,14 @@ import dataclasses
 from pathlib import Path
 
 from streamsv.config import load
+from streamsv.errors import ConfigError
 from streamsv.nn.config import ModelConfig
+from streamsv.nn.paper import PaperConfig
+
+
+def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.", value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,28 +21,47 @@ class DataConfig:
     """What is heard. Paths are relative to the working directory.
 
     ``source_weights`` says how often a source is drawn, against 1 for a source not named; the
-    longest matching prefix counts. ``speeds`` are playback speeds, each a voice of its own.
+    longest matching prefix counts. ``speeds`` are playback speeds, each a voice of its own;
+    ``warps`` are (pitch, formants) factors of a vocoder, each a voice of its own as well.
+
+    ``stream`` takes crops straight from the files, for sets that no cache could hold; the teacher
+    then hears each crop as it comes. ``gate`` sends those crops through the engine's gate.
+    ``corpora`` are sets as published, name to folder, in place of the table ``clips``; see
+    :mod:`training.corpora`. ``sound_corpora`` likewise in place of ``sounds``; with
+    ``preload_sounds`` false, noises are read from disk when they are wanted.
     """
 
     clips: str = "../shared/data/train/train.tsv"
     sounds: str = "../shared/data/noise/noise.tsv"
     cache: str = "cache"
     speeds: tuple[float, ...] = (1.0, 0.88, 1.14)
+    warps: tuple[tuple[float, float], ...] = ()
+    stream: bool = False
+    gate: bool = True
+    corpora: dict[str, str] = dataclasses.field(default_factory=dict)
+    sound_corpora: dict[str, str] = dataclasses.field(default_factory=dict)
+    preload_sounds: bool = True
     source_weights: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who is imitated: an ONNX speaker encoder that takes Kaldi filterbanks."""
+    """Who is imitated: see :func:`training.teachers.load_teacher` for what ``path`` may hold.
+
+    ``layers`` are the hidden layers of a WavLM that are targets, -1 being the last.
+    """
 
     path: str = "../shared/data/teacher/campplus.onnx"
+    layers: tuple[int, ...] = (-1,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AugmentConfig:
     """How often (a probability) and how badly the student's copy is damaged.
 
-    Signal-to-noise ratios in dB, drawn evenly between the two bounds.
+    Signal-to-noise ratios in dB, drawn evenly between the two bounds. ``gain_control`` and
+    ``packet_loss`` are what a call adds; ``gsm`` and ``adpcm`` codecs (GSM 06.10, G.721) at 8 kHz,
+    ``simulated_rooms`` how many rooms pyroomacoustics makes beside the recorded ones.
     """
 
     room: float = 0.3
@@ -46,14 +72,30 @@ class AugmentConfig:
     equalizer: float = 0.5
     telephone: float = 0.4
     clipping: float = 0.05
+    gain_control: float = 0.0
+    packet_loss: float = 0.0
+    gsm: float = 0.0
+    adpcm: float = 0.0
+    simulated_rooms: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the losses; 0 leaves one out. See :mod:`training.losses`.
+    """Weights of the losses; 0 leaves one out.
 
-    ``prefixes`` random hops of each crop are judged; ``posterior_scale`` sharpens the speaker
-    posteriors; ``frame_delay`` is how many frames later the student may give a teacher frame.
+    Against the teacher's embedding (:mod:`training.losses`, :mod:`training.relations`):
+    ``embedding`` cosine, ``posterior`` soft speaker posteriors, ``decoupled`` the same with
+    emphasized non-targets, ``relational`` the cosines between voices. Against its frames
+    (:mod:`training.frame_losses`), through heads that are discarded: ``frames`` Huber in units of
+    the teacher's spread, ``hidden`` mean squared error of the last of ``teacher.layers``,
+    ``layers`` DistilHuBERT's heads on all of them. Against labels
+    (:mod:`training.speaker_loss`): ``speaker`` AAM-softmax.
+
+    ``prefixes`` random hops of each crop are judged, weighted by (length / crop) to the power of
+    ``prefix_emphasis``: above 0 late answers count more, below 0 early ones. ``posterior_scale``
+    sharpens the speaker posteriors; ``frame_delay`` is how many frames of 20 ms later the student
+    may give a teacher frame. The losses against the teacher are multiplied by a factor that goes
+    from 1 to ``kd_final`` over the run, by ``kd_schedule``.
     """
 
     embedding: float = 1.0
@@ -64,14 +106,51 @@ class LossConfig:
     posterior_scale: float = 20.0
     frame_delay: int = 2
     speaker_share: float = 0.5
+    decoupled: float = 0.0
+    non_target_weight: float = 2.0
+    relational: float = 0.0
+    relational_queue: int = 0
+    hidden: float = 0.0
+    layers: float = 0.0
+    layer_cosine: float = 1.0
+    speaker: float = 0.0
+    margin: float = 0.2
+    scale: float = 30.0
+    hard_classes: int = 5
+    hard_margin: float = 0.1
+    sub_centers: int = 1
+    balance_classes: bool = False
+    prefix_emphasis: float = 0.0
+    kd_schedule: str = "constant"
+    kd_final: float = 1.0
+
+    def __post_init__(self) -> None:
+        _among("loss.kd_schedule", self.kd_schedule, ("constant", "linear", "cosine"))
+        if self.prefixes < 1:
+            raise ConfigError("loss.prefixes must be at least 1.", self.prefixes)
+        if self.sub_centers < 1:
+            raise ConfigError("loss.sub_centers must be at least 1.", self.sub_centers)
+
+    def wants_frames(self) -> bool:
+        """Whether any loss needs the teacher's frames."""
+        return max(self.frames, self.hidden, self.layers) > 0
+
+    def wants_embeddings(self) -> bool:
+        """Whether any loss needs the teacher's embedding."""
+        return max(self.embedding, self.posterior, self.decoupled, self.relational) > 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OptimizerConfig:
     """AdamW with a linear warm-up and a cosine decay.
 
+    From step ``sgd_after`` on, unless that is 0, SGD with Nesterov's momentum of 0.9 instead, whose
+    rate falls from ``sgd_peak_rate`` to ``sgd_final_rate`` along a cosine; AdamW's has then come to
+    its ``final_rate``.
+
     ``shapes`` are (crops, hops of 80 ms) of a batch, drawn with the probabilities
-    ``shape_shares``; ``average`` the decay of the averaged weights that are exported.
+    ``shape_shares``; ``average`` the decay of the averaged weights that are exported. A step adds
+    up the gradients of ``accumulate`` batches, shared out evenly to the processes of a run.
     """
 
     steps: int = 6000
@@ -83,26 +162,67 @@ class OptimizerConfig:
     average: float = 0.998
     shapes: tuple[tuple[int, int], ...] = ((64, 38), (24, 100))
     shape_shares: tuple[float, ...] = (0.75, 0.25)
+    accumulate: int = 1
+    sgd_after: int = 0
+    sgd_peak_rate: float = 0.1
+    sgd_final_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ConfigError("optimizer.accumulate must be at least 1.", self.accumulate)
+        if not self.shapes or len(self.shapes) != len(self.shape_shares):
+            raise ConfigError(
+                f"optimizer.shapes has {len(self.shapes)} entries and optimizer.shape_shares "
+                f"{len(self.shape_shares)}; give each shape its share.",
+                len(self.shape_shares),
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Everything that a training run depends on."""
+    """Everything that a training run depends on.
+
+    ``network`` is ``causal`` (``model`` has its dimensions) or ``paper`` (``paper`` has them).
+    ``device`` is ``cpu`` or ``cuda``; ``precision`` of the student's pass ``bfloat16`` (autocast)
+    or ``float32``. ``workers`` threads make that many steps' batches ahead; 0 makes them in time.
+    ``start_from`` is a checkpoint whose averaged weights are the first ones.
+    """
 
     name: str
     seed: int = 0
     run_dir: str = "runs"
     threads: int = 2
+    device: str = "cpu"
+    precision: str = "bfloat16"
+    workers: int = 0
     compile: bool = True
     checkpoint_every: int = 200
     log_every: int = 20
     start_from: str | None = None
+    network: str = "causal"
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    paper: PaperConfig = dataclasses.field(default_factory=PaperConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        _among("network", self.network, ("causal", "paper"))
+        _among("device", self.device, ("cpu", "cuda"))
+        _among("precision", self.precision, ("bfloat16", "float32"))
+        if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):
+            raise ConfigError(
+                "data.stream has no cache to take the speakers' centers and the frames' spread "
+                "from: set loss.frames, loss.posterior and loss.decoupled to 0.",
+                None,
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its checkpoint, its log and its plots."""
+        return Path(self.run_dir) / self.name
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import math
 import time
@@ -11,189 +11,262 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from streamsv.config import to_mapping
 from streamsv.errors import ConfigError
 from streamsv.nn.frontend import LogMelFrontEnd
-from streamsv.nn.student import Student
-from training.augment import Augmenter
-from training.batches import Batch, CropSource
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import OptimizerConfig, TrainConfig
-from training.losses import draw_prefixes, embedding_loss, frame_loss, posterior_loss
-
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+from training.distributed import World, join
+from training.feed import Feed
+from training.losses import distillation_factor
+from training.networks import make_network
+from training.objective import DISTILLED, Objective
+from training.plots import plot_run
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear from 0 to ``peak_rate`` over the warm-up, then a cosine down to ``final_rate``."""
+    """Linear from 0 to ``peak_rate`` over the warm-up, then a cosine down to ``final_rate``.
+
+    With ``sgd_after``, another cosine from there on.
+    """
+    if config.sgd_after and step >= config.sgd_after:
+        return _cosine(
+            config.sgd_peak_rate, config.sgd_final_rate, config.sgd_after, config.steps, step
+        )
     if step < config.warmup:
         return config.peak_rate * (step + 1) / config.warmup
-    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    end = config.sgd_after or config.steps
+    return _cosine(config.peak_rate, config.final_rate, config.warmup, end, step)
+
+
+def _cosine(peak: float, final: float, start: int, end: int, step: int) -> float:
+    progress = min(1.0, (step - start) / max(1, end - start))
     share = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.final_rate + (config.peak_rate - config.final_rate) * share
+    return final + (peak - final) * share
 
 
 class Trainer:
     """One run: its student, its averaged student, its optimizer and where it stands."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, world: World | None = None) -> None:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
         self.config = config
-        self.folder = Path(config.run_dir) / config.name
+        self.world = world or join(config.device)
+        if config.optimizer.accumulate % self.world.size:
+            raise ConfigError(
+                f"optimizer.accumulate is {config.optimizer.accumulate}; {self.world.size} "
+                "processes need a multiple of their number.",
+                config.optimizer.accumulate,
+            )
+        self.folder = config.folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.source = CropSource(
-            config.data, config.seed, config.loss.speaker_share, config.loss.frames > 0
-        )
-        self._check_dimensions()
-        self.augment = Augmenter(config.augment, Path(config.data.sounds))
-        self.student = Student(config.model).train()
-        self.average = Student(config.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=config.optimizer.peak_rate, betas=(0.9, 0.98)
-        )
-        self.bank = torch.from_numpy(self.source.bank)
-        self.spread = torch.ones(self.source.features)
+        network = make_network(config.network, config.model, config.paper)
+        self.student = network.student
+        self.average = make_network(config.network, config.model, config.paper).student
+        self.average.requires_grad_(False)
+        self.feed = Feed(config, network, self.world.device)
+        self._check_teacher(network.embedding)
+        feed = self.feed
+        self.objective = Objective(
+            config, network, feed.layers, feed.class_sizes, feed.bank, feed.first_center_s
+        ).train()
+        self.objective.to(self.world.device)
+        self.average.to(self.world.device)
+        self.optimizer = self._make_optimizer(0)
         self.step = 0
         self.seconds = 0.0
         self._restore()
-        self.forward = self._make_forward()
+        self.parallel = self._make_parallel()
 
     @property
     def checkpoint(self) -> Path:
         """Where the run is saved."""
         return self.folder / "checkpoint.pt"
 
-    def _check_dimensions(self) -> None:
-        model = self.config.model
-        teacher = self.source.bank.shape[1]
-        if model.embedding != teacher:
+    def _check_teacher(self, embedding: int) -> None:
+        loss, feed = self.config.loss, self.feed
+        if loss.wants_embeddings() and embedding != feed.dimension:
+            gives = f"embedding has {feed.dimension}" if feed.dimension else "has no embedding"
             raise ConfigError(
-                f"model.embedding is {model.embedding}; the teacher's embedding has {teacher}.",
-                model.embedding,
+                f"{self.config.network} embedding is {embedding}; the teacher's {gives}. Make them "
+                "equal, or set loss.embedding, posterior, decoupled and relational to 0.",
+                embedding,
             )
-        if self.config.loss.frames and model.pooling_dim != self.source.features:
-            raise ConfigError(
-                f"model.pooling_dim is {model.pooling_dim}; the teacher's frames have "
-                f"{self.source.features}. Make them equal, or set loss.frames to 0.",
-                model.pooling_dim,
-            )
+        if loss.wants_frames() and not feed.layers:
+            raise ConfigError("The teacher gives no frames: set their losses to 0.", None)
+        if loss.speaker and not len(feed.class_sizes):
+            raise ConfigError("loss.speaker needs clips with labeled speakers.", loss.speaker)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         decay = self.config.optimizer.weight_decay
-        matrices = [p for p in self.student.parameters() if p.dim() > 1]
-        vectors = [p for p in self.student.parameters() if p.dim() <= 1]
+        matrices = [p for p in self.objective.parameters() if p.dim() > 1]
+        vectors = [p for p in self.objective.parameters() if p.dim() <= 1]
         return [
             {"params": matrices, "weight_decay": decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
+
+    def _make_optimizer(self, step: int) -> torch.optim.Optimizer:
+        """The one that takes the step ``step``, with nothing remembered."""
+        config = self.config.optimizer
+        if config.sgd_after and step >= config.sgd_after:
+            return torch.optim.SGD(
+                self._parameter_groups(), lr=config.sgd_peak_rate, momentum=0.9, nesterov=True
+            )
+        return torch.optim.AdamW(self._parameter_groups(), lr=config.peak_rate, betas=(0.9, 0.98))
+
+    def _make_parallel(self) -> torch.nn.Module:
+        if self.world.size == 1:
+            return self.objective
+        loss = self.config.loss
+        is_whole = loss.wants_embeddings() or loss.speaker > 0
+        return DistributedDataParallel(
+            self.objective, broadcast_buffers=False, find_unused_parameters=not is_whole
+        )
 
     def _restore(self) -> None:
         if self.checkpoint.is_file():
             content = load_checkpoint(self.checkpoint)
             self.student.load_state_dict(content["student"])
             self.average.load_state_dict(content["average"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.spread = content["spread"]
+            self._restore_heads(content.get("heads", {}))
             self.step, self.seconds = content["step"], content["seconds"]
+            self.optimizer = self._make_optimizer(self.step - 1)
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.objective.spread = content["spread"].to(self.world.device)
             return
+        self._measure_statistics()
         if self.config.start_from:
             content = load_checkpoint(Path(self.config.start_from))
+            if content.get("network", "causal") != self.config.network:
+                raise ConfigError(
+                    f"start_from is a {content.get('network', 'causal')} student; this run trains "
+                    f"a {self.config.network} one. Make it the teacher instead.",
+                    self.config.start_from,
+                )
             self.student.load_state_dict(content["average"])
-            self.spread = content["spread"]
-        else:
-            self._measure_statistics()
+            self._take_heads(content.get("heads", {}))
         self.average.load_state_dict(self.student.state_dict())
+
+    def _restore_heads(self, heads: dict[str, torch.Tensor]) -> None:
+        wanted = self.objective.discarded()
+        if set(heads) != set(wanted):
+            raise ConfigError(
+                f"{self.checkpoint} was made with other losses: its heads are "
+                f"{', '.join(sorted(heads)) or 'none'}. Give the run another name, and start_from.",
+                None,
+            )
+        self.objective.load_state_dict(heads, strict=False)
+
+    def _take_heads(self, heads: dict[str, torch.Tensor]) -> None:
+        """Begin with the heads of an earlier run, where this one has the like."""
+        wanted = self.objective.discarded()
+        alike = {k: v for k, v in heads.items() if k in wanted and v.shape == wanted[k].shape}
+        self.objective.load_state_dict(alike, strict=False)
 
     def _measure_statistics(self) -> None:
         """Set the front end's mean and spread, and the spread of teacher frames, from batches."""
         energies, frames = [], []
+        front_end = self.student.front_end
+        logmel = front_end.logmel if isinstance(front_end, LogMelFrontEnd) else None
+        if logmel is None and not self.config.loss.frames:
+            return
         for number in range(8):
-            batch, generator = self.source.draw(-1 - number & 0x7FFFFFFF, 32, 38)
-            damaged = self.augment(batch.pcm, generator)
-            front_end = self.student.front_end
-            if isinstance(front_end, LogMelFrontEnd):
-                logmel = front_end.logmel
+            batch, generator = self.feed.source.draw(-1 - number & 0x7FFFFFFF, 32, 38)
+            damaged = self.feed.augment(batch.pcm, generator).to(self.world.device)
+            if logmel is not None:
                 padded = torch.nn.functional.pad(damaged, (240, 0))
                 energies.append(logmel.log_energies(padded).flatten(0, 1))
             frames.append(batch.frames[batch.frames_valid])
         if self.config.loss.frames:
-            self.spread = torch.cat(frames).std(dim=0).clamp(min=0.2)
-        if energies and isinstance(front_end, LogMelFrontEnd):
+            last = torch.cat(frames)[:, -self.feed.layers[-1] :]
+            self.objective.spread = last.std(dim=0).clamp(min=0.2).to(self.world.device)
+        if logmel is not None:
             joined = torch.cat(energies)
             within = torch.cat([e - e.mean(dim=0) for e in energies])
-            front_end.logmel.set_statistics(joined.mean(dim=0), within.std(dim=0))
+            logmel.set_statistics(joined.mean(dim=0), within.std(dim=0))
 
     def save(self) -> None:
-        """Write the checkpoint: all that the run depends on."""
+        """Write the checkpoint: all that the run depends on. Only the first process writes."""
+        if not self.world.is_first:
+            return
+        shape = self.config.model if self.config.network == "causal" else self.config.paper
         save_checkpoint(
             self.checkpoint,
             {
                 "config": to_mapping(self.config),
-                "model_config": self.config.model.to_dict(),
+                "network": self.config.network,
+                "model_config": shape.to_dict(),
                 "student": self.student.state_dict(),
                 "average": self.average.state_dict(),
+                "heads": self.objective.discarded(),
                 "optimizer": self.optimizer.state_dict(),
-                "spread": self.spread,
+                "spread": self.objective.spread,
                 "step": self.step,
                 "seconds": self.seconds,
             },
         )
 
-    def _make_forward(self) -> Forward:
-        def forward(pcm: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.autocast(pcm.device.type, dtype=torch.bfloat16):
-                details, _ = self.student.step_details(pcm, self.student.init_state(len(pcm)))
-            return details.embedding, details.frames
-
-        if not self.config.compile:
-            return forward
-        compiled: Forward = torch.compile(forward, dynamic=False)
-        return compiled
-
-    def losses(self, batch: Batch, damaged: Tensor, prefixes: Tensor) -> dict[str, Tensor]:
-        """Each loss of the configuration by name, unweighted."""
-        loss = self.config.loss
-        embeddings, frames = self.forward(damaged)
-        chosen = embeddings[:, prefixes]
-        found = {"embedding": embedding_loss(chosen, batch.targets)}
-        if loss.posterior:
-            found["posterior"] = posterior_loss(
-                chosen, batch.targets, self.bank, loss.posterior_scale
-            )
-        if loss.frames:
-            found["frames"] = frame_loss(
-                frames, batch.frames, batch.frames_valid, self.spread, loss.frame_delay
-            )
-        return found
+    def _numbers(self, step: int) -> list[int]:
+        """The portions of a step that fall to this process."""
+        count = self.config.optimizer.accumulate
+        return list(range(step * count + self.world.rank, (step + 1) * count, self.world.size))
 
     def advance(self) -> dict[str, float]:
-        """One step of the optimizer; returns the losses."""
+        """One step of the optimizer; returns the losses, averaged over processes."""
         config = self.config
-        shapes = config.optimizer.shapes
-        pick = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        shares = torch.tensor(config.optimizer.shape_shares)
-        crops, hops = shapes[int(torch.multinomial(shares, 1, generator=pick))]
-        batch, generator = self.source.draw(self.step, crops, hops)
-        damaged = self.augment(batch.pcm, generator)
-        prefixes = draw_prefixes(hops, config.loss.prefixes, config.loss.min_prefix_hops, pick)
+        if self.step and self.step == config.optimizer.sgd_after:
+            self.optimizer = self._make_optimizer(self.step)
         rate = learning_rate(config.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        found = self.losses(batch, damaged, prefixes)
-        weights = dataclasses.asdict(config.loss)
-        total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), config.optimizer.clip_norm)
+        numbers = self._numbers(self.step)
+        last = min(self.step + config.workers, config.optimizer.steps - 1)
+        ahead = [n for s in range(self.step, last + 1) for n in self._numbers(s)]
+        sums: dict[str, float] = {}
+        for number in numbers:
+            is_last = number == numbers[-1]
+            for name, value in self._accumulate(number, ahead, len(numbers), is_last).items():
+                sums[name] = sums.get(name, 0.0) + value / len(numbers)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.objective.parameters(), config.optimizer.clip_norm
+        )
         if torch.isfinite(norm):
             self.optimizer.step()
         self._update_average()
         self.step += 1
-        self.seconds += crops * hops * 0.08
-        return {name: float(value.detach()) for name, value in found.items()} | {"lr": rate}
+        return self.world.mean(sums) | {"lr": rate}
+
+    def _accumulate(
+        self, number: int, ahead: list[int], share: int, is_last: bool
+    ) -> dict[str, float]:
+        """Add one portion's gradients, divided by ``share``; processes meet at the last one."""
+        portion = self.feed.get(number, ahead)
+        torch.manual_seed(self.config.seed * 1_000_003 + number)  # of dropout
+        parallel = self.parallel
+        waits: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if isinstance(parallel, DistributedDataParallel) and not is_last:
+            waits = parallel.no_sync()
+        with waits:
+            found = parallel(portion.damaged, portion.batch, portion.prefixes)
+            weights = self._weights()
+            total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+            (total / share).backward()  # type: ignore[no-untyped-call]
+        self.seconds += portion.seconds * self.world.size
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    def _weights(self) -> dict[str, float]:
+        """What each loss is multiplied by at this step."""
+        loss = self.config.loss
+        progress = self.step / max(1, self.config.optimizer.steps)
+        factor = distillation_factor(loss.kd_schedule, loss.kd_final, progress)
+        return {name: factor * getattr(loss, name) for name in DISTILLED} | {
+            "speaker": loss.speaker
+        }
 
     def _update_average(self) -> None:
         decay = min(self.config.optimizer.average, (1 + self.step) / (10 + self.step))
@@ -207,8 +280,8 @@ class Trainer:
 def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
     """Run, or go on with, a training; returns the checkpoint's path.
 
-    Writes ``checkpoint.pt`` and ``log.jsonl`` into ``run_dir/name``. Killed at any moment, the
-    same call goes on from the last checkpoint with the batches that were due.
+    Writes ``checkpoint.pt``, ``log.jsonl`` and ``losses.png`` into ``run_dir/name``. Killed at any
+    moment, the same call goes on from the last checkpoint with the batches that were due.
     """
     trainer = Trainer(config)
     log = trainer.folder / "log.jsonl"
@@ -219,7 +292,7 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
         for name, value in trainer.advance().items():
             sums[name] = sums.get(name, 0.0) + value
         count += 1
-        if trainer.step % config.log_every == 0:
+        if trainer.step % config.log_every == 0 and trainer.world.is_first:
             elapsed = time.monotonic() - began
             done = trainer.step - began_step
             row = {"step": trainer.step} | {k: round(v / count, 5) for k, v in sums.items()}
@@ -232,4 +305,7 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
     trainer.save()
+    if trainer.world.is_first:
+        plot_run(trainer.folder)
+    trainer.world.leave()
     return trainer.checkpoint

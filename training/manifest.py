@@ -22,7 +22,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sound:
-    """A noise (``kind`` ``noise``) or a room impulse response (``room``)."""
+    """A noise (``kind`` ``noise``, ``music``, ``speech``) or a room impulse response (``room``)."""
 
     path: Path
     kind: str

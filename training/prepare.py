@@ -1,9 +1,10 @@
-"""The cache: every clip gated as the engine gates it, in several speeds, heard by the teacher.
+"""The cache: every clip gated as the engine gates it, in several voices, heard by the teacher.
 
-A voice played faster or slower is another voice (pitch and formants move), so each speed of each
-speaker counts as a speaker of its own, and the teacher hears each speed afresh. For each speed
-the cache holds one file of 16-bit speech, one of teacher frames (float16, 50 a second) and one of
-teacher embeddings; ``index.json``, written last, says where each clip lies.
+A voice played faster or slower is another voice (pitch and formants move), and so is one that a
+vocoder warps, so each of them counts as a speaker of its own, and the teacher hears each afresh.
+For each the cache holds one file of 16-bit speech, one of teacher frames (float16, 50 a second,
+the layers side by side) and one of teacher embeddings; ``index.json``, written last, says where
+each clip lies.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+import torch
 from numpy.typing import NDArray
 
 from streamsv.audio.gate import GateConfig, Speech, SpeechGate
+from streamsv.errors import ConfigError
 from training.manifest import Clip, read_clips
-from training.teachers import OnnxTeacher
+from training.teachers.heard import Teacher
+from training.warp import warp
 
 Floats = NDArray[np.float32]
 MIN_SPEECH_S = 0.6
@@ -52,23 +56,73 @@ def load_speech(path: Path, gate: GateConfig) -> Floats:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Voice:
+    """What is done to every speaker: a playback speed, or a warp of pitch and formants."""
+
+    speed: float = 1.0
+    pitch: float = 1.0
+    formants: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """In the names of folders and speakers."""
+        if self.pitch == self.formants == 1.0:
+            return f"{self.speed:.2f}"
+        return f"{self.pitch:.2f}-{self.formants:.2f}"
+
+    def folder(self, cache: Path) -> Path:
+        """Where the cache keeps it."""
+        kind = "speed" if self.pitch == self.formants == 1.0 else "warp"
+        return cache / f"{kind}-{self.name}"
+
+    def __call__(self, pcm: Floats) -> Floats:
+        """``pcm`` float32 (samples,), 16 kHz -> the same words in this voice."""
+        if self.speed != 1.0 and len(pcm):
+            pcm = np.asarray(soxr.resample(pcm, 16_000 * self.speed, 16_000), np.float32)
+        if (self.pitch, self.formants) != (1.0, 1.0) and len(pcm):
+            pcm = warp(pcm, self.pitch, self.formants)
+        return pcm
+
+
+def voices_of(
+    speeds: tuple[float, ...], warps: tuple[tuple[float, float], ...] = ()
+) -> list[Voice]:
+    """The voices that a configuration asks for, in order."""
+    return [Voice(speed=speed) for speed in speeds] + [
+        Voice(pitch=pitch, formants=formants) for pitch, formants in warps
+    ]
+
+
 def folder_of(cache: Path, speed: float) -> Path:
     """Where the cache keeps one speed."""
-    return cache / f"speed-{speed:.2f}"
+    return Voice(speed=speed).folder(cache)
 
 
-def prepare(table: Path, teacher: OnnxTeacher, cache: Path, speeds: tuple[float, ...]) -> None:
-    """Fill the cache; a speed that is complete is left as it is, so a killed run goes on."""
-    clips = read_clips(table)
-    for speed in speeds:
-        folder = folder_of(cache, speed)
+def prepare(
+    table: Path,
+    teacher: Teacher,
+    cache: Path,
+    speeds: tuple[float, ...],
+    warps: tuple[tuple[float, float], ...] = (),
+) -> None:
+    """Fill the cache; a voice that is complete is left as it is, so a killed run goes on."""
+    prepare_clips(read_clips(table), table.parent, teacher, cache, voices_of(speeds, warps))
+
+
+def prepare_clips(
+    clips: list[Clip], root: Path, teacher: Teacher, cache: Path, voices: list[Voice]
+) -> None:
+    """As :func:`prepare`, for clips below ``root`` that are listed already."""
+    for voice in voices:
+        folder = voice.folder(cache)
         if not (folder / "index.json").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            _prepare_speed(clips, table.parent, teacher, folder, speed)
+            _prepare_voice(clips, root, teacher, folder, voice)
 
 
-def _prepare_speed(
-    clips: list[Clip], root: Path, teacher: OnnxTeacher, folder: Path, speed: float
+def _prepare_voice(
+    clips: list[Clip], root: Path, teacher: Teacher, folder: Path, voice: Voice
 ) -> None:
     entries: list[CachedClip] = []
     embeddings: list[Floats] = []
@@ -79,15 +133,23 @@ def _prepare_speed(
         (folder / "frames.f16").open("wb") as targets,
     ):
         for number, clip in enumerate(clips):
-            pcm = load_speech(clip.path, GateConfig())
-            if speed != 1.0 and len(pcm):
-                pcm = np.asarray(soxr.resample(pcm, 16_000 * speed, 16_000), np.float32)
+            pcm = voice(load_speech(clip.path, GateConfig()))
             if len(pcm) < MIN_SPEECH_S * 16_000:
                 continue
-            embedding, heard = teacher(pcm)
+            answer = teacher.hear(torch.from_numpy(pcm)[None])
+            if answer.frame_rate != 50.0:
+                raise ConfigError(
+                    f"{teacher.name} gives {answer.frame_rate} frames a second; the cache holds "
+                    "teachers of 50.",
+                    answer.frame_rate,
+                )
+            heard = torch.cat(answer.layers, dim=2)[0].cpu().numpy()
+            embedding = np.zeros(0, np.float32)
+            if answer.embedding is not None:
+                embedding = answer.embedding[0].cpu().numpy()
             speech.write(np.rint(np.clip(pcm, -1, 1) * 32_767).astype("<i2").tobytes())
             targets.write(heard.astype("<f2").tobytes())
-            suffix = "" if speed == 1.0 else f"@{speed:.2f}"
+            suffix = "" if voice == Voice() else f"@{voice.name}"
             entries.append(
                 CachedClip(
                     str(clip.path.relative_to(root)),
@@ -106,13 +168,18 @@ def _prepare_speed(
             if number % 200 == 199:
                 rate = samples / 16_000 / (time.monotonic() - started)
                 print(  # noqa: T201
-                    f"speed {speed:.2f}: {number + 1} of {len(clips)} clips, "
+                    f"voice {voice.name}: {number + 1} of {len(clips)} clips, "
                     f"{samples / 16_000 / 3600:.2f} h of speech, {rate:.0f} s a second",
                     flush=True,
                 )
+    if not entries:
+        raise ConfigError(f"No clip below {root} holds {MIN_SPEECH_S} s of speech.", str(root))
     np.save(folder / "embeddings.npy", np.stack(embeddings))
     index = {
-        "speed": speed,
+        "speed": voice.speed,
+        "teacher": teacher.name,
+        "layers": [layer.shape[2] for layer in answer.layers],
+        "first_center_s": answer.first_center_s,
         "features": int(heard.shape[1]),
         "clips": [dataclasses.asdict(entry) for entry in entries],
     }

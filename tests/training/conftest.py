@@ -1,8 +1,15 @@
-"""A training set of a few seconds, made of the bundled clips, and a teacher of two matrices."""
+"""A training set of a few seconds, made of the bundled clips, and teachers.
+
+One is an ONNX file of two matrices; the others tiny WavLMs with random weights, saved in the
+formats in which the real ones are published. Their names are written here a second time, from the
+published code of each format, and not taken from what the project reads them with.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +124,171 @@ def tiny_config(tmp_path_factory) -> TrainConfig:
 def run_config(tiny_config, tmp_path) -> TrainConfig:
     """The tiny configuration with a run folder of its own."""
     return dataclasses.replace(tiny_config, run_dir=str(tmp_path))
+
+
+CONV = [(12, 10, 5)] + [(12, 3, 2)] * 4 + [(12, 2, 2)] * 2
+DIM, LAYERS, HEADS, HIDDEN, BUCKETS, DISTANCE = 32, 3, 4, 40, 16, 32
+
+
+def random_wavlm(large: bool):
+    """torchaudio's network, every weight random, norms and biases too."""
+    try:
+        from torchaudio.models import wavlm_model
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"torchaudio does not go with this torch: {error}")
+    network = wavlm_model(
+        "layer_norm" if large else "group_norm",
+        CONV,
+        large,
+        DIM,
+        0.1,
+        16,
+        4,
+        LAYERS,
+        HEADS,
+        BUCKETS,
+        DISTANCE,
+        0.1,
+        HIDDEN,
+        0.0,
+        0.1,
+        large,
+        0.05,
+        None,
+    )
+    generator = torch.Generator().manual_seed(int(large))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return network.eval()
+
+
+def fairseq_names(network, large: bool):
+    """The weights in Microsoft's names, with the mask embedding that pre-training leaves."""
+    state = network.state_dict()
+    saved = {"mask_emb": torch.zeros(DIM)}
+    for i in range(len(CONV)):
+        ours = f"feature_extractor.conv_layers.{i}"
+        saved[f"{ours}.0.weight"] = state[f"{ours}.conv.weight"]
+        if large:
+            saved[f"{ours}.0.bias"] = state[f"{ours}.conv.bias"]
+        for kind in ("weight", "bias") if large or i == 0 else ():
+            inner = "2.1" if large else "2"
+            saved[f"{ours}.{inner}.{kind}"] = state[f"{ours}.layer_norm.{kind}"]
+    for kind in ("weight", "bias"):
+        projection = "encoder.feature_projection"
+        saved[f"layer_norm.{kind}"] = state[f"{projection}.layer_norm.{kind}"]
+        saved[f"post_extract_proj.{kind}"] = state[f"{projection}.projection.{kind}"]
+        saved[f"encoder.layer_norm.{kind}"] = state[f"encoder.transformer.layer_norm.{kind}"]
+    position = "encoder.transformer.pos_conv_embed.conv"
+    saved["encoder.pos_conv.0.bias"] = state[f"{position}.bias"]
+    saved["encoder.pos_conv.0.weight_g"] = state[f"{position}.parametrizations.weight.original0"]
+    saved["encoder.pos_conv.0.weight_v"] = state[f"{position}.parametrizations.weight.original1"]
+    for i in range(LAYERS):
+        ours, theirs = f"encoder.transformer.layers.{i}", f"encoder.layers.{i}"
+        attention = f"{ours}.attention"
+        saved[f"{theirs}.self_attn.grep_a"] = state[f"{attention}.gru_rel_pos_const"]
+        if i == 0:
+            bias = state[f"{attention}.rel_attn_embed.weight"]
+            saved[f"{theirs}.self_attn.relative_attention_bias.weight"] = bias
+        for kind in ("weight", "bias"):
+            q, k, v = state[f"{attention}.attention.in_proj_{kind}"].chunk(3)
+            saved[f"{theirs}.self_attn.q_proj.{kind}"] = q.clone()
+            saved[f"{theirs}.self_attn.k_proj.{kind}"] = k.clone()
+            saved[f"{theirs}.self_attn.v_proj.{kind}"] = v.clone()
+            out = state[f"{attention}.attention.out_proj.{kind}"]
+            saved[f"{theirs}.self_attn.out_proj.{kind}"] = out
+            gate = state[f"{attention}.gru_rel_pos_linear.{kind}"]
+            saved[f"{theirs}.self_attn.grep_linear.{kind}"] = gate
+            saved[f"{theirs}.self_attn_layer_norm.{kind}"] = state[f"{ours}.layer_norm.{kind}"]
+            saved[f"{theirs}.final_layer_norm.{kind}"] = state[f"{ours}.final_layer_norm.{kind}"]
+            inward = state[f"{ours}.feed_forward.intermediate_dense.{kind}"]
+            saved[f"{theirs}.fc1.{kind}"] = inward
+            saved[f"{theirs}.fc2.{kind}"] = state[f"{ours}.feed_forward.output_dense.{kind}"]
+    return saved
+
+
+def save_microsoft(network, path, large: bool) -> None:
+    cfg = {
+        "extractor_mode": "layer_norm" if large else "default",
+        "encoder_layers": LAYERS,
+        "encoder_embed_dim": DIM,
+        "encoder_ffn_embed_dim": HIDDEN,
+        "encoder_attention_heads": HEADS,
+        "activation_fn": "gelu",
+        "layer_norm_first": large,
+        "conv_feature_layers": "[(12,10,5)] + [(12,3,2)] * 4 + [(12,2,2)] * 2",
+        "conv_bias": large,
+        "normalize": large,
+        "dropout": 0.1,
+        "conv_pos": 16,
+        "conv_pos_groups": 4,
+        "relative_position_embedding": True,
+        "num_buckets": BUCKETS,
+        "max_distance": DISTANCE,
+        "gru_rel_pos": True,
+    }
+    torch.save({"cfg": cfg, "model": fairseq_names(network, large)}, path)
+
+
+def save_hugging_face(network, folder, large: bool, form: str) -> None:
+    """``form`` is the file of weights; the older names of weight norm go with the older file."""
+    folder.mkdir()
+    config = {
+        "model_type": "wavlm",
+        "feat_extract_norm": "layer" if large else "group",
+        "conv_dim": [c for c, _, _ in CONV],
+        "conv_kernel": [k for _, k, _ in CONV],
+        "conv_stride": [s for _, _, s in CONV],
+        "conv_bias": large,
+        "hidden_size": DIM,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": HIDDEN,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "num_buckets": BUCKETS,
+        "max_bucket_distance": DISTANCE,
+        "do_stable_layer_norm": large,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    saved = {"masked_spec_embed": torch.zeros(DIM)}
+    for name, tensor in network.state_dict().items():
+        theirs = name.replace("encoder.transformer.", "encoder.")
+        theirs = theirs.replace("encoder.feature_projection.", "feature_projection.")
+        if "in_proj_" in theirs:
+            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
+                target = re.sub(
+                    r"attention\.attention\.in_proj_", f"attention.{part}_proj.", theirs
+                )
+                saved[target] = piece.clone()
+            continue
+        theirs = theirs.replace("attention.attention.out_proj", "attention.out_proj")
+        if form == "pytorch_model.bin":
+            theirs = theirs.replace("parametrizations.weight.original0", "weight_g")
+            theirs = theirs.replace("parametrizations.weight.original1", "weight_v")
+        saved[theirs] = tensor.clone()
+    if form == "model.safetensors":
+        from safetensors.torch import save_file
+
+        save_file(saved, folder / form)
+    else:
+        headed = {f"wavlm.{name}": tensor for name, tensor in saved.items()}
+        torch.save(headed | {"projector.weight": torch.zeros(2, 2)}, folder / form)
+
+
+@pytest.fixture
+def save_wavlm(tmp_path):
+    """``save_wavlm(form, large)`` -> the network and where it was saved in this form."""
+
+    def save(form: str, large: bool):
+        network = random_wavlm(large)
+        if form == "microsoft":
+            path = tmp_path / "any name"
+            save_microsoft(network, path, large)
+        else:
+            path = tmp_path / "folder"
+            save_hugging_face(network, path, large, form)
+        return network, path
+
+    return save

@@ -112,6 +112,25 @@ def test_the_learning_rate_rises_and_falls(tiny_config):
     assert rates[100] == pytest.approx(schedule.final_rate)
 
 
+def test_adamw_hands_over_to_sgd_and_a_resumed_run_does_not_notice(run_config):
+    optimizer = dataclasses.replace(run_config.optimizer, sgd_after=3, sgd_peak_rate=0.01)
+    config = dataclasses.replace(run_config, optimizer=optimizer)
+    rates = [learning_rate(optimizer, step) for step in range(7)]
+    assert rates[3] == pytest.approx(0.01)
+    assert rates[6] == pytest.approx(optimizer.sgd_final_rate)
+    whole = load_checkpoint(train(dataclasses.replace(config, name="whole"), quiet))
+    for stop in (2, 3, 4):
+        parts = dataclasses.replace(config, name=f"parts {stop}")
+        first = Trainer(parts)
+        while first.step < stop:
+            first.advance()
+        first.save()
+        kind = torch.optim.AdamW if stop <= 3 else torch.optim.SGD
+        assert isinstance(first.optimizer, kind)
+        resumed = load_checkpoint(train(parts, quiet))
+        assert same(whole["student"], resumed["student"])
+
+
 def test_a_student_that_cannot_match_its_teacher_is_refused(run_config):
     wrong = dataclasses.replace(run_config.model, embedding=DIFFERENT)
     with pytest.raises(ConfigError, match="embedding"):

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.losses import draw_prefixes, embedding_loss, frame_loss, posterior_loss
+from training.losses import (
+    distillation_factor,
+    draw_prefixes,
+    embedding_loss,
+    frame_loss,
+    posterior_loss,
+    prefix_weights,
+)
 
 
 def units(*shape, seed=0):
@@ -56,3 +63,26 @@ def test_prefixes_reach_the_end_and_start_where_asked():
     assert (drawn == 37).sum() >= 200
     early = (drawn < math.sqrt(5 * 38)).float().mean()
     assert 0.35 < early < 0.55
+
+
+def test_prefixes_may_be_weighted():
+    assert prefix_weights(torch.tensor([1, 3]), 4, 0.0) is None
+    late = prefix_weights(torch.tensor([1, 3]), 4, 1.0)
+    assert late.tolist() == pytest.approx([2 / 3, 4 / 3])
+    early = prefix_weights(torch.tensor([1, 3]), 4, -1.0)
+    assert early.tolist() == pytest.approx([4 / 3, 2 / 3])
+    targets, prefixes = units(4, 8), units(4, 2, 8, seed=2)
+    apart = [float(embedding_loss(prefixes[:, i : i + 1], targets)) for i in range(2)]
+    both = float(embedding_loss(prefixes, targets, late))
+    assert both == pytest.approx((2 / 3 * apart[0] + 4 / 3 * apart[1]) / 2, rel=1e-5)
+
+
+def test_the_weight_of_distillation_follows_its_schedule():
+    assert distillation_factor("constant", 0.2, 0.7) == 1.0
+    assert [distillation_factor("linear", 0.2, x) for x in (0, 0.5, 1)] == pytest.approx(
+        [1.0, 0.6, 0.2]
+    )
+    assert [distillation_factor("cosine", 0.2, x) for x in (0, 0.5, 1)] == pytest.approx(
+        [1.0, 0.6, 0.2]
+    )
+    assert distillation_factor("cosine", 0.2, 0.1) > distillation_factor("linear", 0.2, 0.1)

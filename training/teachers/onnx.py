@@ -1,4 +1,4 @@
-"""The teacher: a speaker encoder whose answers the student learns to give early and cheaply."""
+"""An ONNX speaker encoder that takes Kaldi filterbanks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 import kaldi_native_fbank as knf
 import numpy as np
 import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamsv.errors import ConfigError
+from training.teachers.heard import Heard
 
 Floats = NDArray[np.float32]
 
@@ -45,6 +48,7 @@ class OnnxTeacher:
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        self.name = path.stem
         self._session = ort.InferenceSession(str(path), options)
         outputs = [output.name for output in self._session.get_outputs()]
         for name in ("embedding", "frames"):
@@ -59,3 +63,10 @@ class OnnxTeacher:
         banks = kaldi_filterbanks(pcm)
         embedding, frames = self._session.run(["embedding", "frames"], {"feats": banks[None]})
         return np.asarray(embedding[0], np.float32), np.asarray(frames[0], np.float32)
+
+    def hear(self, pcm: Tensor) -> Heard:
+        """(batch, samples) -> the embeddings, and the one layer that the file gives."""
+        answers = [self(clip.detach().cpu().numpy()) for clip in pcm]
+        embedding = torch.from_numpy(np.stack([answer[0] for answer in answers]))
+        frames = torch.from_numpy(np.stack([answer[1] for answer in answers]))
+        return Heard(embedding.to(pcm.device), (frames.to(pcm.device),))
