@@ -21,6 +21,10 @@ from streamsv.audio.formats import (
 from streamsv.audio.resample import Resampler
 from streamsv.errors import ConfigError, UnsupportedAudio
 
+_MAX_FILE_RATE = 768_000
+_MOST_VALUES = 1 << 20
+"""Values read at a time, all channels together, whatever a header claims."""
+
 
 class AudioFile:
     """An open sound file. Iterating gives its blocks, from the start each time.
@@ -66,8 +70,9 @@ class AudioFile:
         except UnsupportedAudio:
             self._file.close()
             raise
-        self._block_frames = max(1, round(block_s * self._file_rate))
         self.channels = int(self._file.channels)
+        most = max(1, min(int(self._file.frames), _MOST_VALUES // self.channels))
+        self._block_frames = max(1, round(min(most, block_s * self._file_rate)))
         self.sample_rate = min(self._file_rate, MAX_SAMPLE_RATE)
         self.frames = round(self._file.frames * self.sample_rate / self._file_rate)
         self.format = AudioFormat(Encoding.F32LE, self.sample_rate)
@@ -102,6 +107,12 @@ class AudioFile:
                 f"{self.path} holds no sound: it has a header and no samples. "
                 "Record it again, or pass another file.",
                 str(self.path),
+            )
+        if self._file_rate > _MAX_FILE_RATE:
+            raise UnsupportedAudio(
+                f"{self.path} claims a sample rate of {self._file_rate} Hz; files of up to "
+                f"{_MAX_FILE_RATE} Hz are read. Its header is damaged, or resample it.",
+                self._file_rate,
             )
         if self._file_rate < MIN_SAMPLE_RATE:
             raise UnsupportedAudio(
@@ -203,7 +214,8 @@ def _opened(path: Path) -> Any:
         )
     soundfile = _soundfile()
     try:
-        opened = soundfile.SoundFile(str(path))
+        # As bytes a name need not be UTF-8; only POSIX takes it so.
+        opened = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else str(path))
     except (soundfile.SoundFileError, TypeError) as error:
         raise UnsupportedAudio(
             f"{path} is not a sound file that can be read. "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamsv.cli import options, terminal
+from streamsv.cli.exits import UsageError
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ def bench(
     as_json: JsonOption = False,
     _debug: DebugOption = False,
 ) -> None:
-    """Measure what a stream costs here: streams a core, latency, memory, an hour of audio."""
+    """Measure what a stream costs here: streams a core, latency, memory, an hour of audio.
+
+    With the defaults it takes a minute or two; `--minutes 1` takes seconds.
+    """
+    for name, value, least in (("seconds", seconds, 4.0), ("minutes", minutes, 0.1)):
+        if not value >= least:
+            raise UsageError(f"--{name} must be at least {least:g}.")
     from streamsv.bench.report import bench as measure
 
     engine = options.load_engine(config)
@@ -45,13 +52,15 @@ def _print(report: BenchReport) -> None:
     )
     output.say()
     facts = {
-        f"streams a core, {kind}": f"{streams:.0f} ({100 * cost.speech_share[kind]:.0f} % speech)"
+        f"streams a core, {kind}": f"{streams:.0f} "
+        f"({100 * cost.speech_share[kind]:.0f} % of the audio is speech)"
         for kind, streams in cost.streams_per_core.items()
     }
     facts |= {f"hop, {name}": f"{value:.2f} ms" for name, value in cost.hop_ms.items()}
     facts["state of a stream"] = f"{cost.state_bytes / 1024:.1f} KiB"
     if cost.matrix_rate_fraction is not None:
-        facts["of the matrix rate"] = f"{100 * cost.matrix_rate_fraction:.0f} %"
+        share = f"{100 * cost.matrix_rate_fraction:.0f} %"
+        facts["speed of the network"] = f"{share} of what large matrix products reach here"
     output.fields(facts)
     output.say()
     output.say(f"one session of {cost.hour.minutes:g} min")
@@ -67,4 +76,4 @@ def _print(report: BenchReport) -> None:
             ("last minute", cost.hour.last_minute),
         )
     ]
-    output.table(("", "cost", "memory"), rows)
+    output.table(("", "CPU time", "process memory"), rows)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
+_HANGING_EIGHTHS = " ▔▔▀▀▀▀██"
+"""The same from above, as near as the characters come that every font has."""
+
 _LABEL_WIDTH = 13
 
 
@@ -42,6 +46,53 @@ class Thresholds:
         if llr >= self.accept_llr:
             return "green"
         return "red" if llr <= self.reject_llr else "yellow"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grid:
+    """Rows of ``unit`` LLR each, ``below`` of them under 0, which lies between two rows."""
+
+    unit: float
+    below: int
+
+    @classmethod
+    def around(cls, thresholds: Thresholds, llrs: Iterable[float], rows: int) -> Grid:
+        """The finest grid of ``rows`` that shows 0, both thresholds and ``llrs``; up to a third
+        coarser if lines of half a row can then be drawn nearer to the thresholds.
+        """
+        scale = thresholds.scale((0.0, *llrs))
+        sides = (scale.highest, -scale.lowest)
+        units = (side / count for side in sides if side > 0 for count in range(1, rows + 1))
+        fits = (unit for unit in units if sum(_rows(side, unit) for side in sides) <= rows)
+        finest = min(fits)
+        ends = (thresholds.accept_llr, thresholds.reject_llr)
+
+        def error(unit: float) -> float:
+            return sum(abs(2 * end / unit - round(2 * end / unit)) * unit for end in ends)
+
+        unit = min((finest * (1 + step / 24) for step in range(9)), key=error)
+        return cls(unit, _rows(-scale.lowest, unit))
+
+    def half_rows(self, llr: float) -> int:
+        """The height of ``llr`` over the bottom, in half rows."""
+        return round(2 * llr / self.unit) + 2 * self.below
+
+    def glyph(self, llr: float, row: int) -> str:
+        """What a bar from 0 to ``llr`` fills of ``row``, counted from 0 at the bottom.
+
+        A bar is never shorter than an eighth: there was a score.
+        """
+        eighths = max(1, round(8 * abs(llr) / self.unit))
+        rows_from_zero = row - self.below if llr >= 0 else self.below - 1 - row
+        if rows_from_zero < 0:
+            return " "
+        characters = _EIGHTHS if llr >= 0 else _HANGING_EIGHTHS
+        return characters[min(8, max(0, eighths - 8 * rows_from_zero))]
+
+
+def _rows(side: float, unit: float) -> int:
+    """Rows of ``unit`` that ``side`` takes, but for rounding errors."""
+    return math.ceil(round(max(0.0, side) / unit, 6))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,21 +136,16 @@ def chart(
 ) -> list[Text]:
     """The LLR over media time, ``rows`` high, and lines for marks and time.
 
+    Bars grow from 0, up for the claimed speaker and down against; lines show 0 and the thresholds.
+
     ``span_s`` is the media time of the left and of the right edge. Where there was no speech, the
     last score is drawn on, dimmed.
     """
     columns = max(10, width - _LABEL_WIDTH)
     bars = _bars(points, span_s, columns)
-    scale = thresholds.scale(llr for bar in bars if bar for llr in bar[:1])
-    accept_row = max(1, _row_of(thresholds.accept_llr, scale, rows))
-    reject_row = min(accept_row - 1, _row_of(thresholds.reject_llr, scale, rows))
-    labels = {
-        accept_row: f"accept {thresholds.accept_llr:+.3g}",
-        reject_row: f"reject {thresholds.reject_llr:+.3g}",
-    }
-    lines = [
-        _row(row, rows, bars, thresholds, scale, labels.get(row)) for row in reversed(range(rows))
-    ]
+    grid = Grid.around(thresholds, (bar[0] for bar in bars if bar), rows)
+    levels = _levels(grid, thresholds, rows)
+    lines = [_row(row, bars, thresholds, grid, levels.get(row)) for row in reversed(range(rows))]
     return [*lines, *_mark_lines(marks, span_s, columns), _time_line(span_s, columns)]
 
 
@@ -121,32 +167,42 @@ def _bars(
     return bars
 
 
-def _row_of(llr: float, scale: Scale, rows: int) -> int:
-    """The row, from 0 at the bottom, at whose lower edge a threshold is drawn."""
-    return min(rows - 1, round(scale.share(llr) * rows))
+def _levels(grid: Grid, thresholds: Thresholds, rows: int) -> dict[int, tuple[str, str]]:
+    """The rows that a line goes through, each with its label and the line's character."""
+
+    def line(half_rows: int, lowest: int, highest: int) -> tuple[int, str]:
+        if half_rows >= 2 * (highest + 1):
+            return highest, "▔"
+        row = max(lowest, half_rows // 2)
+        return row, "─" if half_rows % 2 else "▁"
+
+    accept, accept_glyph = line(grid.half_rows(thresholds.accept_llr), 1, rows - 1)
+    reject, reject_glyph = line(grid.half_rows(thresholds.reject_llr), 0, accept - 1)
+    zero, zero_glyph = line(grid.half_rows(0.0), 0, rows - 1)
+    return {
+        zero: ("0", zero_glyph),
+        accept: (f"accept {thresholds.accept_llr:+.3g}", accept_glyph),
+        reject: (f"reject {thresholds.reject_llr:+.3g}", reject_glyph),
+    }
 
 
 def _row(
     row: int,
-    rows: int,
     bars: Sequence[tuple[float, bool] | None],
     thresholds: Thresholds,
-    scale: Scale,
-    label: str | None,
+    grid: Grid,
+    level: tuple[str, str] | None,
 ) -> Text:
-    line = Text(f"{label or '':>{_LABEL_WIDTH - 1}.{_LABEL_WIDTH - 1}} ", "dim")
-    empty = (" ", "") if label is None else ("▁", "dim")
+    label, empty = level or ("", " ")
+    line = Text.assemble((f"{label:>{_LABEL_WIDTH - 1}.{_LABEL_WIDTH - 1}} ", "dim"))
     for bar in bars:
-        if bar is None:
-            line.append(*empty)
-            continue
-        llr, is_heard = bar
-        eighths = max(1, round(scale.share(llr) * rows * 8)) - 8 * row
-        if eighths <= 0:
-            line.append(*empty)
+        glyph = " " if bar is None else grid.glyph(bar[0], row)
+        if bar is None or glyph == " ":
+            line.append(empty, "dim")
         else:
-            style = thresholds.style_of(llr) if is_heard else f"dim {thresholds.style_of(llr)}"
-            line.append(_EIGHTHS[min(8, eighths)], style)
+            llr, is_heard = bar
+            color = thresholds.style_of(llr)
+            line.append(glyph, color if is_heard else f"dim {color}")
     return line
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from streamsv.cli.enroll import now
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption, SpeedOption
 from streamsv.cli.playback import Player
 from streamsv.cli.render import EnrollmentPicture, VerificationPicture
-from streamsv.cli.screens import Listener, screen_for
+from streamsv.cli.screens import Listener, Picture, Screen, screen_for
 from streamsv.cli.sounds import Piece, Sound
 from streamsv.errors import StreamsvError
 from streamsv.events import DecisionMade, Event, ScoreUpdated, Verdict
@@ -64,7 +64,7 @@ def demo(
         speed = _SPEED if is_watched else 0.0
         if is_watched:
             terminal.output().say(_HOW_SHOWN)
-    stage = _Stage(engine, speed, as_json)
+    stage = Stage(engine, speed, as_json)
     stage.enroll()
     problems = [*stage.same_voice(), *stage.other_voice(), *stage.changing_voice()]
     if problems:
@@ -77,10 +77,20 @@ def demo(
         terminal.output().say(_NEXT)
 
 
-class _Stage:
-    """The scenes of the demo. Each plays, says what happened, and returns what went wrong."""
+class Stage:
+    """The scenes of the demo. Each plays, says what happened, and returns what went wrong.
 
-    def __init__(self, engine: Engine, speed: float, as_json: bool) -> None:
+    ``screen_of`` gives the screen of a picture, its title, and whether it is for JSON.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        speed: float,
+        as_json: bool,
+        screen_of: Callable[[Picture, str, bool], Screen] = screen_for,
+    ) -> None:
+        self._screen_of = screen_of
         self._engine = engine
         self._speed = speed
         self._as_json = as_json
@@ -93,7 +103,7 @@ class _Stage:
         with _clip("voice_a_enroll") as sound:
             session = self._engine.enroll(_SPEAKER, sound.format)
             picture = EnrollmentPicture(title, wanted_s, sound.duration_s)
-            screen = screen_for(picture, title, self._as_json)
+            screen = self._screen_of(picture, title, self._as_json)
             with screen, Player(session, screen, self._speed, False) as player:
                 player.play(sound)
         self._voiceprint = session.voiceprint(now())
@@ -135,7 +145,7 @@ class _Stage:
         picture = VerificationPicture(title, self._engine.config.decision, sound.duration_s)
         if changes_at_s is not None:
             picture.mark(changes_at_s, "voice changes")
-        screen = screen_for(picture, title, self._as_json)
+        screen = self._screen_of(picture, title, self._as_json)
         heard = _Heard(screen)
         with screen, Player(session, heard, self._speed) as player:
             player.play(sound)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streamsv.cli import options, sounds, terminal
+from streamsv.cli.exits import UsageError
 from streamsv.cli.options import (
     ConfigOption,
     DebugOption,
@@ -22,10 +25,10 @@ from streamsv.cli.options import (
 )
 from streamsv.cli.playback import Player
 from streamsv.cli.render import EnrollmentPicture
-from streamsv.cli.screens import screen_for
+from streamsv.cli.screens import Listener, screen_for
 from streamsv.cli.voiceprints import described
-from streamsv.errors import UnknownSpeaker, VoiceprintExists
-from streamsv.events import EnrollmentProgress, Event
+from streamsv.errors import NotEnoughSpeech, UnknownSpeaker, VoiceprintExists
+from streamsv.events import EnrollmentProgress, Event, Feedback
 from streamsv.voiceprints import Consent, Voiceprint, VoiceprintStore, check_speaker
 
 
@@ -56,7 +59,7 @@ def enroll(
 ) -> None:
     """Make a voiceprint of NAME and store it. Several FILES are several recordings."""
     recordings = files or []
-    sounds.check_one_source(bool(recordings), microphone)
+    sounds.check_source(name, recordings, microphone, device=device, max_seconds=max_seconds)
     check_speaker(name)
     consent = _consent(consent_by, consent_purpose, consent_given_at)
     with options.open_store(store, may_create=True) as opened:
@@ -82,11 +85,19 @@ def now() -> str:
 
 
 def _consent(by: str | None, purpose: str | None, given_at: str | None) -> Consent | None:
-    if by is None and purpose is None and given_at is None:
+    given = [
+        f"--consent-{name}"
+        for name, value in (("by", by), ("purpose", purpose), ("given-at", given_at))
+        if value is not None
+    ]
+    if not given:
         return None
     if by is None or purpose is None:
-        raise typer.BadParameter("A consent needs both --consent-by and --consent-purpose.")
-    return Consent(given_at or now(), by, purpose)
+        missing = [name for name in ("--consent-by", "--consent-purpose") if name not in given]
+        raise UsageError(f"{given[0]} goes with {' and '.join(missing)}.")
+    # Complaints come in the order of the options: by, purpose, given at.
+    consent = Consent(now(), by, purpose)
+    return consent if given_at is None else dataclasses.replace(consent, given_at=given_at)
 
 
 def _present(store: VoiceprintStore, name: str, replace: bool) -> Voiceprint | None:
@@ -123,12 +134,52 @@ def _recorded(
         session = engine.enroll(name, recordings[0].format)
         duration_s = sum(sound.duration_s or 0.0 for sound in recordings) or None
         screen = screen_for(EnrollmentPicture(title, wanted_s, duration_s), title, as_json)
-        with screen, Player(session, screen, shows_partial_result=False) as player:
+        levels = _Levels(screen)
+        with screen, Player(session, levels, shows_partial_result=False) as player:
             for index, sound in enumerate(recordings):
                 if index:
-                    screen.show(session.next_recording(sound.format))
+                    levels.show(session.next_recording(sound.format))
                 player.play(sound, None if files else has_enough_speech)
-    return session.voiceprint(now())
+    if session.refusal is not None and levels.are_all_too_quiet:
+        raise NotEnoughSpeech(
+            "Almost no sound could be heard. Raise the level and record again.",
+            session.refusal.net_speech_s,
+        )
+    voiceprint = session.voiceprint(now())
+    warning = levels.warning()
+    if warning is not None and not as_json:
+        terminal.output().say(warning, style="yellow")
+    return voiceprint
+
+
+class _Levels:
+    """Passes an enrollment's events on to a screen and counts how its stretches were."""
+
+    def __init__(self, screen: Listener) -> None:
+        self._screen = screen
+        self._counts: collections.Counter[Feedback] = collections.Counter()
+
+    def show(self, events: Iterable[Event], at_s: float | None = None) -> None:
+        """Take the events of an enrollment."""
+        heard = list(events)
+        feedback = (each.feedback for each in heard if isinstance(each, EnrollmentProgress))
+        self._counts.update(each for each in feedback if each is not Feedback.TOO_SHORT)
+        self._screen.show(heard, at_s)
+
+    @property
+    def are_all_too_quiet(self) -> bool:
+        """Whether there was nothing but stretches that are too quiet."""
+        return set(self._counts) == {Feedback.TOO_QUIET}
+
+    def warning(self) -> str | None:
+        """A sentence if half of the recording or more was clipped."""
+        clipped, stretches = self._counts[Feedback.CLIPPED], self._counts.total()
+        if not clipped or 2 * clipped < stretches:
+            return None
+        return (
+            f"{clipped} of {stretches} stretches were clipped; the voiceprint may be poor. Lower "
+            "the input level and enroll again with --replace."
+        )
 
 
 def has_enough_speech(event: Event) -> bool:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamsv.cli import options, terminal
+from streamsv.cli.exits import UsageError
 from streamsv.cli.options import ConfigOption, DebugOption
 from streamsv.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamsv.evaluation.report import EvaluationReport, PointResult
+
+
+_LEAST_SPEAKERS = 10
+"""Resampling fewer speakers says next to nothing about others."""
 
 
 class ScoreName(enum.StrEnum):
@@ -78,13 +83,15 @@ def evaluate(
         _write(report, out)
     if out is None or str(out) != "-":
         _print(report)
+    if out is not None and str(out) != "-":
+        terminal.output().say(f"Wrote the report to {out}.")
 
 
 def _points(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(
+        raise UsageError(
             f"--at is {text!r}; give seconds with commas between, such as 1,2,3."
         ) from error
 
@@ -109,18 +116,32 @@ def _write(report: EvaluationReport, out: Path) -> None:
 def _print(report: EvaluationReport) -> None:
     through = f", sent through the {report.channel}" if report.channel else ""
     output = terminal.output()
-    output.say(f"{report.set}: {report.speakers} speakers, {report.trials} trials{through}")
+    speakers, trials = _count(report.speakers, "speaker"), _count(report.trials, "trial")
+    output.say(f"{report.set}: {speakers}, {trials}{through}")
     output.say(
-        f"{report.enrollments} enrollments, of which {report.enrollments_refused} would have been "
-        f"refused and {report.enrollments_too_short} had too little speech; EER and minDCF of the "
-        f"{report.score}"
+        f"{_count(report.enrollments, 'enrollment')}, of which {report.enrollments_refused} would "
+        f"have been refused and {report.enrollments_too_short} had too little speech; EER and "
+        f"minDCF of the {report.score}"
     )
-    columns = ("speech", "targets", "impostors", "left out", "EER %", "95 %", "minDCF", "Cllr")
-    output.table(columns, [_row(result) for result in report.results])
+    has_intervals = report.speakers >= _LEAST_SPEAKERS
+    columns = (
+        *("speech", "targets", "impostors", "tests left out"),
+        *("EER %", "95 %", "minDCF", "Cllr", "min Cllr"),
+    )
+    output.table(columns, [_row(result, has_intervals) for result in report.results])
+    if not has_intervals:
+        output.say(
+            f"No 95 % intervals: they need {_LEAST_SPEAKERS} speakers, and {report.set} has "
+            f"{report.speakers}."
+        )
 
 
-def _row(result: PointResult) -> tuple[str, ...]:
-    interval = result.eer_ci
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _row(result: PointResult, has_intervals: bool) -> tuple[str, ...]:
+    interval = result.eer_ci if has_intervals else None
     return (
         "all" if result.net_speech_s is None else f"{result.net_speech_s:g} s",
         str(result.targets),
@@ -130,6 +151,7 @@ def _row(result: PointResult) -> tuple[str, ...]:
         "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}",
         _number(result.min_dcf, 1, 3),
         _number(result.cllr, 1, 3),
+        _number(result.min_cllr, 1, 3),
     )
 
 

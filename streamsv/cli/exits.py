@@ -10,8 +10,8 @@ import typer
 from streamsv.events import Verdict
 
 UsageError: Any = typer.BadParameter.__mro__[1]
-"""Click's UsageError, the base of BadParameter. Recent releases of Typer bring a copy of click along
-and older ones import it, so that it cannot be imported by one name."""
+"""Click's UsageError, the base of BadParameter. Recent releases of Typer bring a copy of click
+along and older ones import it, so that it cannot be imported by one name."""
 
 
 class ExitCode(enum.IntEnum):

@@ -19,7 +19,7 @@ from streamsv.cli.devices import devices
 from streamsv.cli.enroll import enroll
 from streamsv.cli.evaluate import evaluate
 from streamsv.cli.exits import ExitCode, UsageError
-from streamsv.cli.groups import MissingCommand
+from streamsv.cli.groups import Command, Group, MissingCommand
 from streamsv.cli.identify import identify
 from streamsv.cli.live import live
 from streamsv.cli.model import model
@@ -29,19 +29,20 @@ from streamsv.errors import StreamsvError
 
 app = typer.Typer(
     name="streamsv",
+    cls=Group,
     context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(enroll)
-app.command()(verify)
-app.command()(identify)
-app.command()(live)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(enroll)
+app.command(cls=Command)(verify)
+app.command(cls=Command)(identify)
+app.command(cls=Command)(live)
 app.add_typer(voiceprints, name="voiceprints")
-app.command()(devices)
-app.command()(evaluate)
-app.command()(bench)
+app.command(cls=Command)(devices)
+app.command(cls=Command)(evaluate)
+app.command(cls=Command)(bench)
 app.add_typer(model, name="model")
 
 

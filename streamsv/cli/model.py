@@ -9,10 +9,10 @@ import typer
 from rich.markdown import Markdown
 
 from streamsv.cli import options, terminal
-from streamsv.cli.groups import need_command
+from streamsv.cli.groups import Command, Group, need_command
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
 
-model = typer.Typer()
+model = typer.Typer(cls=Group)
 
 
 @model.callback(invoke_without_command=True)
@@ -21,7 +21,7 @@ def _model(context: typer.Context) -> None:
     need_command(context)
 
 
-@model.command()
+@model.command(cls=Command)
 def info(
     config: ConfigOption = None, as_json: JsonOption = False, _debug: DebugOption = False
 ) -> None:

@@ -25,6 +25,7 @@ from streamsv.events import (
     Event,
     Feedback,
     QualityWarning,
+    Refusal,
     Score,
     ScoreUpdated,
     SpeakerChanged,
@@ -137,7 +138,7 @@ class VerificationPicture:
         """The picture, as wide and as high as the terminal allows."""
         width = min(options.max_width, _MAX_WIDTH)
         inner = width - 4
-        head: list[Text | Table] = [self._head(inner), *self._score_lines(inner), Text()]
+        head: list[Text | Table] = [self._head(inner), *self._score_lines(inner), self._key(inner)]
         warning = self._clock.warning()
         foot = [*([] if warning is None else [warning]), *self._verdict_lines()]
         wrapped = sum(len(line) // inner for line in foot)
@@ -164,6 +165,17 @@ class VerificationPicture:
         scores = self._latest.scores
         name_width = min(max(len(score.speaker) for score in scores), max(8, width // 5))
         return [self._score_line(score, name_width, width) for score in scores]
+
+    def _key(self, width: int) -> Text:
+        """What the numbers and the chart mean."""
+        if self._latest is None:
+            return Text()
+        scores = self._latest.scores
+        whom = scores[0].speaker if len(scores) == 1 else "the speaker"
+        key = Text(f"LLR: + speaks for {whom}, - against", "dim")
+        if key.cell_len > width:
+            key = Text("LLR: + speaks for the speaker, - against", "dim")
+        return key
 
     def _score_line(self, score: Score, name_width: int, width: int) -> Text:
         name = Text(score.speaker)
@@ -210,6 +222,7 @@ class EnrollmentPicture:
         self._wanted_s = wanted_net_speech_s
         self._clock = Clockwork(duration_s)
         self._progress: list[EnrollmentProgress] = []
+        self._completed_s: float | None = None
         self._outcome: Text | None = None
 
     def pass_time(self, at_s: float) -> None:
@@ -223,12 +236,15 @@ class EnrollmentPicture:
             case EnrollmentProgress():
                 self._progress.append(event)
             case EnrollmentCompleted():
+                self._completed_s = event.net_speech_s
                 done = f"a voiceprint from {event.net_speech_s:.1f} s of speech"
                 self._outcome = Text.assemble((" DONE ", "bold black on green"), "  ", done)
             case EnrollmentRefused():
-                self._outcome = Text.assemble(
-                    (" REFUSED ", "bold white on red"), "  ", event.detail
-                )
+                # The error that follows says why, and what to do.
+                usable = f"{event.net_speech_s:.1f} s of speech could be used"
+                if event.reason is Refusal.INCONSISTENT and event.cohesion is not None:
+                    usable = f"the recordings differ, cohesion {event.cohesion:.2f}"
+                self._outcome = Text.assemble((" REFUSED ", "bold white on red"), "  ", usable)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The picture, as wide as the terminal allows."""
@@ -244,13 +260,15 @@ class EnrollmentPicture:
 
     @property
     def _net_speech_s(self) -> float:
+        if self._completed_s is not None:
+            return self._completed_s
         return self._progress[-1].net_speech_s if self._progress else 0.0
 
     def _head(self) -> Table:
         head = Table.grid(expand=True)
         head.add_column(justify="left", no_wrap=True)
         head.add_column(justify="right", no_wrap=True)
-        speech = f"{self._net_speech_s:.1f} s of speech, {self._wanted_s:g} s wanted"
+        speech = f"{self._net_speech_s:.1f} s of speech ({self._wanted_s:g} s are enough)"
         head.add_row(self._clock.line(), Text(speech))
         return head
 
@@ -260,7 +278,8 @@ class EnrollmentPicture:
 
     def _feedback(self, width: int) -> Sequence[Text]:
         if not self._progress:
-            return [Text("say anything", "dim")]
+            is_microphone = self._clock.duration_s is None
+            return [Text("say anything" if is_microphone else "listening for speech", "dim")]
         strip = Text()
         for progress in self._progress[-(width // 4) :]:
             glyph, style = _FEEDBACK_GLYPHS.get(progress.feedback, ("!", "bold yellow"))

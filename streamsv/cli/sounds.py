@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from streamsv.audio import AudioFile, AudioFormat, Lost, Microphone
+from streamsv.cli.exits import UsageError
 
 Piece = NDArray[np.float32] | Lost
 """A block of mono samples, float32, shape (samples,), in [-1, 1]; or word of a loss."""
@@ -19,7 +19,10 @@ Piece = NDArray[np.float32] | Lost
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sound:
-    """Pieces of sound in ``format``; ``duration_s`` is ``None`` for a microphone."""
+    """Pieces of sound in ``format``; ``duration_s`` is ``None`` for a microphone.
+
+    ``name`` is what people are told: the file's, with its channels if they are averaged.
+    """
 
     name: str
     format: AudioFormat
@@ -42,7 +45,8 @@ def opened(file: Path | None, device: str | None, max_seconds: float | None) -> 
 def from_file(path: Path) -> Iterator[Sound]:
     """The sound of a file. Raises UnsupportedAudio."""
     with AudioFile(path) as file:
-        yield Sound(path.name, file.format, file.seconds, file)
+        averaged = f" ({file.channels} channels, averaged)" if file.channels > 1 else ""
+        yield Sound(path.name + averaged, file.format, file.seconds, file)
 
 
 @contextlib.contextmanager
@@ -54,10 +58,22 @@ def from_microphone(device: str | None, max_seconds: float | None) -> Iterator[S
         yield Sound(microphone.device.name, microphone.format, None, pieces)
 
 
-def check_one_source(has_files: bool, is_microphone: bool) -> None:
-    """Raise a usage error unless a command is given files or --microphone, not both."""
-    if has_files == is_microphone:
-        raise typer.BadParameter("Give either a FILE or --microphone.")
+def check_source(
+    name: str, files: Sequence[Path], is_microphone: bool, **of_microphone: object
+) -> None:
+    """Raise a usage error unless there are ``files`` or --microphone, not both, for ``name``.
+
+    ``of_microphone`` are the options that only a microphone has, by their Python names; one that
+    is given with a file is an error, too.
+    """
+    if bool(files) == is_microphone:
+        raise UsageError("Give either a FILE or --microphone.")
+    for option, value in of_microphone.items():
+        if files and value not in (None, False):
+            raise UsageError(f"--{option.replace('_', '-')} goes with --microphone.")
+    missing = [file for file in files if not file.exists()]
+    if missing and Path(name).is_file():
+        raise UsageError(f"{name} is a file and {missing[0]} is none. NAME comes before FILE.")
 
 
 def _limited(

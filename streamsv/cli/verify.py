@@ -43,7 +43,10 @@ def verify(
     _debug: DebugOption = False,
 ) -> None:
     """Is this the voice of NAME? Exit code 0 accept, 1 reject, 3 undecided."""
-    sounds.check_one_source(file is not None, microphone)
+    files = [] if file is None else [file]
+    sounds.check_source(
+        name, files, microphone, device=device, max_seconds=max_seconds, keep_going=keep_going
+    )
     with options.open_store(store) as opened:
         voiceprint = opened.get(name)
     with sounds.opened(file, device, max_seconds) as sound:

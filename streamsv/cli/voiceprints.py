@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from streamsv.cli import options, terminal
-from streamsv.cli.groups import need_command
+from streamsv.cli.groups import Command, Group, need_command
 from streamsv.cli.options import DebugOption, JsonOption, StoreOption
 from streamsv.errors import StoreError, VoiceprintExists
 from streamsv.voiceprints import VoiceprintSummary
 
-voiceprints = typer.Typer()
+voiceprints = typer.Typer(cls=Group)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The speaker's id.")]
 
@@ -27,7 +27,7 @@ def _voiceprints(context: typer.Context) -> None:
     need_command(context)
 
 
-@voiceprints.command("list")
+@voiceprints.command("list", cls=Command)
 def list_(
     store: StoreOption = None, as_json: JsonOption = False, _debug: DebugOption = False
 ) -> None:
@@ -47,7 +47,7 @@ def list_(
         terminal.output().table(("speaker", "speech", "rec.", "channel", "updated"), rows)
 
 
-@voiceprints.command()
+@voiceprints.command(cls=Command)
 def show(
     name: NameArgument,
     store: StoreOption = None,
@@ -66,7 +66,7 @@ def show(
     terminal.output().fields({key: value for key, value in shown.items() if key != "type"})
 
 
-@voiceprints.command()
+@voiceprints.command(cls=Command)
 def delete(
     name: NameArgument,
     store: StoreOption = None,
@@ -79,7 +79,7 @@ def delete(
     _done("voiceprint_deleted", name, f"Deleted the voiceprint of {name}.", as_json)
 
 
-@voiceprints.command()
+@voiceprints.command(cls=Command)
 def export(
     name: NameArgument,
     file: Annotated[
@@ -102,7 +102,7 @@ def export(
     _done("voiceprint_exported", name, f"Wrote the voiceprint of {name} to {file}.", as_json)
 
 
-@voiceprints.command("import")
+@voiceprints.command("import", cls=Command)
 def import_(
     file: Annotated[
         Path,

@@ -7,7 +7,7 @@ from streamsv.events import DecisionMade, Feedback, Reason, Score, Verdict
 FEEDBACK = {
     Feedback.OK: "good",
     Feedback.TOO_QUIET: "too quiet, come closer or raise the input level",
-    Feedback.CLIPPED: "too loud, it clips: lower the input level",
+    Feedback.CLIPPED: "too loud and clipped, lower the input level",
     Feedback.NO_VOICE: "no voice heard",
     Feedback.NOISY: "noisy, come closer or find a quieter place",
     Feedback.TOO_SHORT: "this recording has too little speech and is left out",
@@ -35,7 +35,10 @@ def of_decision(decision: DecisionMade) -> str:
 
 def of_decision_briefly(decision: DecisionMade) -> str:
     """What stands beside a verdict, on one line."""
-    whom = decision.speaker or "nobody who is enrolled"
+    whom = "nobody who is enrolled"
+    if decision.speaker:
+        relation = "as" if decision.verdict is Verdict.ACCEPT else "not"
+        whom = f"{relation} {decision.speaker}"
     after = f"after {decision.net_speech_s:.1f} s of speech"
     if decision.verdict is Verdict.UNDECIDED:
         is_short = decision.reason is Reason.NOT_ENOUGH_SPEECH

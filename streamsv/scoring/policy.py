@@ -31,8 +31,8 @@ class DecisionConfig:
         If the thresholds cross, or a number is not finite.
     """
 
-    accept_llr: float = 3.0
-    reject_llr: float = -3.0
+    accept_llr: float = 2.5
+    reject_llr: float = -2.5
     min_net_speech_s: float = 3.0
 
     def __post_init__(self) -> None:

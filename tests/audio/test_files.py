@@ -214,3 +214,29 @@ def test_the_bundled_clips_can_be_read(clips):
     for name in ("voice_a_enroll", "voice_a_call", "voice_b_call", "voice_c_call"):
         with AudioFile(clips.path(name)) as file:
             assert len(np.concatenate(list(file))) == file.frames > 10 * file.sample_rate
+
+
+def test_a_header_that_claims_an_absurd_rate_is_refused_at_once(tmp_path):
+    path = tmp_path / "bomb.wav"
+    soundfile.write(path, np.zeros((1000, 12), np.float32), 16_000, subtype="PCM_16")
+    header = bytearray(path.read_bytes())
+    header[24:28] = (2_147_483_647).to_bytes(4, "little")
+    path.write_bytes(header)
+    with pytest.raises(UnsupportedAudio, match="claims a sample rate"):
+        AudioFile(path)
+
+
+def test_a_block_is_never_larger_than_what_there_is_to_read(tmp_path):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.full(800, 0.5, np.float32), 8_000)
+    with AudioFile(path, 1e9) as file:
+        assert [len(block) for block in file] == [800]
+
+
+def test_a_file_name_need_not_be_utf_8(tmp_path):
+    plain = tmp_path / "plain.wav"
+    soundfile.write(plain, np.full(800, 0.5, np.float32), 8_000)
+    odd = os.path.join(os.fsencode(tmp_path), b"odd\xff.wav")  # noqa: PTH118
+    os.rename(plain, odd)  # noqa: PTH104
+    with AudioFile(os.fsdecode(odd)) as file:
+        assert file.frames == 800

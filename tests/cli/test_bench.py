@@ -19,11 +19,19 @@ def test_the_figures_are_printed_and_are_one_json_object(call, monkeypatch):
     assert found == {"type": "bench", **measured.to_dict()}
     said = call("bench")
     assert said.code == 0
-    for words in ("streams a core", "hop, p99", "state of a stream", "one session of 0.1 min"):
+    for words in (
+        "streams a core",
+        "hop, p99",
+        "state of a stream",
+        "one session of 0.1 min",
+        "of the audio is speech",
+        "process memory",
+    ):
         assert words in said.out
     assert asked == [(4.0, 0.1), (20.0, 60.0)]
 
 
 def test_too_little_audio_is_a_sentence(call):
     said = call("bench", "--minutes", "0.01", "--json")
-    assert (said.code, said.error["code"]) == (4, "config")
+    assert (said.code, said.error["code"]) == (2, "usage")
+    assert call("bench", "--seconds", "2").err.endswith("--seconds must be at least 4.\n")

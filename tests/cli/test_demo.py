@@ -67,4 +67,21 @@ def test_the_demo_draws_all_four_scenes_in_a_terminal(watch):
     for title in ("1/4 Enrolling", "2/4 A call by the same person", "3/4", "4/4"):
         assert title in said.out
     assert "▲ voice changes" in said.out
+    assert "times real time, without sound" not in said.out
     assert ("streamsv live" in said.out) == (said.code == 0)
+
+
+def test_a_terminal_is_told_once_how_fast_the_demo_runs_and_that_the_verdict_stays(watch, material):
+    said = watch("demo", "--config", material.accepts, columns=100, NO_COLOR="1")
+    how = "Shown at 5 times real time, without sound; --speed 1 is real time."
+    assert said.out.count(how) == 1
+    assert "The verdict stays: a voiceprint is decided once." in said.out
+
+
+def test_the_verdict_is_said_to_stay_in_a_log_too_and_never_in_json(call, told, material):
+    assert "The verdict stays" in call("demo", "--config", material.accepts).out
+    assert "verdict stays" not in str(told[1])
+
+
+def test_the_help_says_first_that_one_watches(call):
+    assert "Watch one voice recognized" in call("demo", "--help").out

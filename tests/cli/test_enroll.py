@@ -73,6 +73,7 @@ def test_consent_is_stored_with_who_what_for_and_when(call, material):
 
 def test_half_a_consent_is_a_usage_error(call, material):
     said = call("enroll", "carol", material.b, "--consent-by", "Carol")
+    assert "--consent-by goes with --consent-purpose." in said.err
     assert said.code == 2
     assert "--consent-purpose" in said.err
 
@@ -109,3 +110,40 @@ def test_a_terminal_shows_progress_feedback_and_the_outcome(watch, material):
     assert "Enrolling carol from b.wav" in said.out
     assert "DONE" in said.out
     assert "✓" in said.out
+
+
+def test_complaints_about_a_consent_come_in_the_order_of_its_options(call, material):
+    complete = ("--consent-by", "", "--consent-purpose", "", "--consent-given-at", "soon")
+    assert "consent.by" in call("enroll", "carol", material.b, *complete).err
+    dated = ("--consent-by", "Carol", "--consent-purpose", "door", "--consent-given-at", "soon")
+    assert "consent.given_at" in call("enroll", "carol", material.b, *dated).err
+    alone = call("enroll", "carol", material.b, "--consent-given-at", "2025-01-31")
+    assert "--consent-given-at goes with --consent-by and --consent-purpose." in alone.err
+
+
+def test_a_recording_that_is_too_quiet_throughout_says_to_raise_the_level(call, material):
+    said = call("enroll", "carol", material.silence)
+    assert said.code == 4
+    assert said.err == (
+        "Error: Almost no sound could be heard. Raise the level and record again.\n"
+    )
+
+
+def test_a_terminal_says_once_why_an_enrollment_was_refused(watch, material, tmp_path):
+    pcm, rate = soundfile.read(material.a)
+    short = tmp_path / "short.wav"
+    soundfile.write(short, pcm[: 2 * rate], rate)
+    said = watch("enroll", "carol", short, columns=90, NO_COLOR="1")
+    assert said.code == 4
+    assert "REFUSED" in said.out
+    assert said.out.count("Record more speech") == 1
+
+
+def test_an_enrollment_that_clips_throughout_says_that_it_may_be_poor(call, material, tmp_path):
+    pcm, rate = soundfile.read(material.b)
+    loud = tmp_path / "loud.wav"
+    soundfile.write(loud, (pcm * 100).clip(-1, 1), rate)
+    said = call("enroll", "carol", loud)
+    assert said.code == 0
+    assert "4 of 4 stretches were clipped; the voiceprint may be poor." in said.out
+    assert "wanted: too loud and clipped, lower the input level" in said.out

@@ -34,7 +34,13 @@ def test_the_report_is_written_and_a_table_printed(call, voices, tmp_path):
     assert [row["net_speech_s"] for row in report["results"]] == [1.0, 3.0, None]
     assert (report["results"][0]["targets"], report["results"][0]["impostors"]) == (1, 2)
     assert "3 speakers, 3 trials" in said.out
-    assert [line.split()[0] for line in said.out.splitlines()[-3:]] == ["1", "3", "all"]
+    *_, heading, first, second, last, note, written = said.out.splitlines()
+    assert "tests left out" in heading
+    assert heading.endswith("min Cllr")
+    assert [line.split()[0] for line in (first, second, last)] == ["1", "3", "all"]
+    assert note.startswith("No 95 % intervals: they need 10 speakers")
+    assert written == f"Wrote the report to {out}."
+    assert "1 enrollment, of which" in said.out
 
 
 def test_the_report_goes_to_standard_output_alone(call, voices):

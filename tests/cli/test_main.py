@@ -142,6 +142,38 @@ def test_every_command_has_help_and_knows_debug(call, command):
     said = call(*command.split(), "--help")
     assert said.code == 0
     assert "--debug" in said.out
+    assert "<bool>" not in said.out
+    assert call(*command.split(), "-h").out == said.out
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"),
+    [("model", "info"), ("voiceprints", "list, show, delete, export, import")],
+)
+def test_a_group_without_a_command_shows_its_help_and_a_sentence(call, group, commands):
+    said = call(group)
+    assert (said.code, said.out) == (2, "")
+    assert f"Usage: streamsv {group}" in said.err
+    assert said.err.splitlines()[-1] == f"Error: Name a command: {commands}."
+
+
+def test_the_package_runs_as_a_module_and_its_help_says_where_to_start():
+    done = subprocess.run(
+        [sys.executable, "-m", "streamsv", "-h"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "Start with `streamsv demo`." in done.stdout
+    assert "<bool>" not in done.stdout
+
+
+def test_a_configuration_that_is_not_there_is_named(call, material):
+    said = call("verify", "alice", material.a, "--config", "nofile.yaml")
+    assert said.code == 4
+    assert said.err.startswith("Error: There is no file nofile.yaml.")
 
 
 def test_a_configuration_with_a_wrong_key_names_file_and_key(call, material, tmp_path):

@@ -36,3 +36,23 @@ def test_a_missing_model_is_a_sentence(call, tmp_path):
     config.write_text("model: nowhere.onnx\n")
     said = call("model", "info", "--config", config, "--json")
     assert (said.code, said.error["code"]) == (4, "model_load")
+
+
+def test_the_calibration_is_a_row_a_set_and_a_row_a_channel_and_knot(call):
+    fitted_on = Engine.load().calibration.fitted_on
+    said = call("model", "info")
+    assert "{" not in said.out
+    lines = [line.split() for line in said.out.splitlines()]
+    for each in fitted_on["sets"]:
+        channel = each["channel"] or "as recorded"
+        shown = [each["set"], *channel.split(), str(each["trials"]), str(each["speakers"])]
+        assert shown in lines
+    for channel, knots in fitted_on["channels"].items():
+        for knot in knots:
+            counts = [str(knot[key]) for key in ("targets", "impostors", "target_speakers")]
+            costs = [f"{knot[key]:.3f}" for key in ("cllr", "min_cllr")]
+            assert [channel, f"{knot['net_speech_s']:g}", "s", *counts, *costs] in lines
+
+
+def test_a_fingerprint_stays_on_one_line_in_a_narrow_terminal(watch):
+    assert Engine.load().fingerprint in watch("model", "info", columns=60).out

@@ -28,7 +28,10 @@ from streamsv.events import (
         (AudioGap(2.0, 0.5), "0.50 s of sound were lost"),
         (QualityWarning(2.0, Quality.NOISY, "It is noisy."), "warning: It is noisy."),
         (SpeakerChanged(9.0, "alice", 7.0, 8.0), "another voice than alice's since 7.0 s"),
-        (EnrollmentProgress(2.0, 0, 1.5, 10.5, Feedback.CLIPPED), "too loud, it clips"),
+        (
+            EnrollmentProgress(2.0, 0, 1.5, 10.5, Feedback.CLIPPED),
+            "1.5 s, 10.5 s more wanted: too loud and clipped, lower the input level",
+        ),
         (EnrollmentCompleted(9.0, "alice", 8.0, 2, 0.75), "from 8.0 s of speech, cohesion 0.75"),
         (
             EnrollmentRefused(9.0, "a", Refusal.INCONSISTENT, "Leave it out.", 8.0, 0.1),

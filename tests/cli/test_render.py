@@ -86,7 +86,7 @@ def test_a_verdict_is_shown_with_the_speech_it_took():
     )
     picture.take(decision)
     lines = drawn(picture)
-    assert any("ACCEPT" in line and "alice, after 3.0 s of speech" in line for line in lines)
+    assert any("ACCEPT" in line and "as alice, after 3.0 s of speech" in line for line in lines)
     assert any("speech" in line and "3.4 of 10.0 s" in line for line in lines)
     assert any("LLR  +4.20" in line and "cosine +0.700" in line for line in lines)
     assert any("▲ accept" in line for line in lines)
@@ -143,15 +143,23 @@ def test_an_enrollment_fills_up_and_says_how_it_is_heard():
     assert any("say anything" in line for line in drawn(picture))
     picture.take(EnrollmentProgress(2.0, 0, 6.0, 6.0, Feedback.TOO_QUIET))
     lines = drawn(picture, 60)
-    assert any("too quiet: come closer" in line for line in lines)
+    assert any("too quiet, come closer" in line for line in lines)
     bar = next(line for line in lines if "━" in line)
     assert bar.count("━") == bar.count("─")
     picture.take(EnrollmentCompleted(4.0, "alice", 12.5, 1, None))
     assert any("DONE" in line and "12.5 s" in line for line in drawn(picture, 60))
+    assert any("12.5 s of speech (12 s are enough)" in line for line in drawn(picture, 60))
 
 
-def test_a_refused_enrollment_says_why():
+def test_only_a_microphone_is_told_to_say_anything():
+    picture = EnrollmentPicture("Enrolling alice", 12.0, duration_s=20.0)
+    assert not any("say anything" in line for line in drawn(picture))
+
+
+def test_a_refused_enrollment_says_what_could_be_used():
     picture = EnrollmentPicture("Enrolling alice", 12.0)
     detail = "Only 1.0 s of speech could be used."
     picture.take(EnrollmentRefused(4.0, "alice", Refusal.NOT_ENOUGH_SPEECH, detail, 1.0, None))
-    assert any("REFUSED" in line and "Only 1.0 s" in line for line in drawn(picture))
+    assert any(
+        "REFUSED" in line and "1.0 s of speech could be used" in line for line in drawn(picture)
+    )

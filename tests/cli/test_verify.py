@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
+import soundfile
 
 
 @pytest.mark.parametrize(
     ("config", "code", "verdict", "word"),
     [
-        ("accepts", 0, "accept", "Accepted: the voice is alice's, after 3.0 s of speech"),
+        ("accepts", 0, "accept", "Accepted as alice, after 3.0 s of speech"),
         ("rejects", 1, "reject", "Rejected: the voice is not alice's, after 3.0 s of speech"),
         ("hesitates", 3, "undecided", "Undecided: the evidence does not suffice"),
     ],
@@ -82,7 +84,7 @@ def test_a_terminal_gets_a_picture_that_ends_with_the_verdict(watch, material, c
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", picture).rstrip().splitlines()
     assert all(len(line) == columns for line in lines)
     assert len(lines) < rows
-    assert any(re.search(r"REJECT +alice, after 3\.0 s of speech, LLR", line) for line in lines)
+    assert any(re.search(r"REJECT +not alice, after 3\.0 s of speech, LLR", line) for line in lines)
     assert sum(bool(re.search(r"(accept|reject) \+", line)) for line in lines) == 2
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", said.out)
 
@@ -97,7 +99,7 @@ def test_an_unknown_speaker_is_named_with_those_that_are_known(call, material):
     said = call("verify", "alicia", material.a)
     assert said.code == 4
     assert said.out == ""
-    assert said.err.startswith("Error: There is no voiceprint of 'alicia'. Similar")
+    assert said.err.startswith("Error: There is no voiceprint of 'alicia'. Did you mean 'alice'?")
 
 
 @pytest.mark.parametrize(
@@ -123,3 +125,32 @@ def test_a_voiceprint_of_another_model_is_refused_with_what_to_do(call, material
     said = call("verify", "old", material.a, "--json")
     assert (said.code, said.error["code"]) == (4, "model_mismatch")
     assert "Enroll 'old' again" in said.error["message"]
+
+
+@pytest.mark.parametrize(
+    "options", [("--max-seconds", "3"), ("--device", "0"), ("--keep-going",)], ids=" ".join
+)
+def test_an_option_of_the_microphone_with_a_file_is_a_usage_error(call, material, options):
+    said = call("verify", "alice", material.a, *options)
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == f"Error: {options[0]} goes with --microphone."
+
+
+@pytest.mark.parametrize("command", ["verify", "enroll"])
+def test_a_file_where_the_name_should_be_says_what_comes_first(call, material, command):
+    said = call(command, material.a, "alice")
+    assert said.code == 2
+    assert "NAME comes before FILE." in said.err
+
+
+def test_several_channels_are_said_to_be_averaged_in_the_first_line(call, material, tmp_path):
+    pcm, rate = soundfile.read(material.a)
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.stack([pcm, pcm], axis=1), rate)
+    first = call("verify", "alice", stereo).out.splitlines()[0]
+    assert first.endswith("stereo.wav (2 channels, averaged): 16000 Hz, wideband")
+
+
+def test_the_picture_says_what_an_llr_means(watch, material):
+    said = watch("verify", "alice", material.a, "--speed", "0", NO_COLOR="1")
+    assert "LLR: + speaks for alice, - against" in said.out

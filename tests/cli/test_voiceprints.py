@@ -16,11 +16,43 @@ def test_list_names_everybody_in_text_and_in_json(call, material):
     assert (alice["type"], alice["speaker"], alice["recordings"]) == ("voiceprint", "alice", 1)
 
 
-def test_an_empty_store_says_how_to_enroll(call, material, tmp_path):
-    said = call("voiceprints", "list", "--store", tmp_path / "new.db")
+def test_an_empty_store_says_how_to_enroll(call, material):
+    assert call("voiceprints", "delete", "alice").code == 0
+    said = call("voiceprints", "list")
     assert said.code == 0
     assert "Nobody is enrolled yet" in said.out
-    assert call("voiceprints", "list", "--store", tmp_path / "new.db", "--json").out == ""
+    assert call("voiceprints", "list", "--json").out == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "alice", "a.wav"],
+        ["identify", "a.wav"],
+        ["voiceprints", "list"],
+        ["voiceprints", "show", "alice"],
+        ["voiceprints", "delete", "alice"],
+        ["voiceprints", "export", "alice", "-"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_store_is_named_and_nothing_is_created(
+    call, material, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(material.folder)
+    store = tmp_path / "mistyped" / "store.db"
+    said = call(*command, "--store", store)
+    assert said.code == 4
+    assert f"There is no store at {store}. Check --store or STREAMSV_HOME" in said.err
+    assert not store.parent.exists()
+
+
+def test_enroll_and_import_create_the_store(call, material, tmp_path):
+    assert call("enroll", "bob", material.b, "--store", tmp_path / "one" / "store.db").code == 0
+    exported = tmp_path / "alice.json"
+    assert call("voiceprints", "export", "alice", exported).code == 0
+    other = tmp_path / "two" / "store.db"
+    assert call("voiceprints", "import", exported, "--store", other).code == 0
 
 
 def test_show_tells_everything_but_the_embedding(call, material):
@@ -55,7 +87,9 @@ def test_export_and_import_overwrite_only_when_told_to(call, material, tmp_path)
     assert (said.code, file.read_text()) == (4, "mine")
     assert "--replace" in said.err
     assert call("voiceprints", "export", "alice", file, "--replace").code == 0
-    assert call("voiceprints", "import", file).code == 4
+    taken = call("voiceprints", "import", file)
+    assert taken.code == 4
+    assert "Pass --replace" in taken.err
     assert call("voiceprints", "import", file, "--replace").code == 0
 
 

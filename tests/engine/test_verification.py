@@ -225,7 +225,7 @@ def test_scores_can_be_given_less_often(
 def test_the_end_is_decided_on_all_speech_however_rare_the_updates(
     scored_engine: Callable[..., Engine], speech: bytes
 ) -> None:
-    engine = scored_engine(update_every_hops=1_000)
+    engine = scored_engine(update_every_hops=750)
     (decision,) = decisions(hear(engine.verify(crowd(engine, 1)), speech, {0: 5.0}))
     assert decision.verdict is Verdict.ACCEPT
     assert decision.score is not None

@@ -58,6 +58,13 @@ def test_every_code_is_explained(codes: type[enum.StrEnum]) -> None:
     assert {str(code) for code in codes} - in_code_font(CONCEPTS) == set()
 
 
+def test_every_json_line_of_the_commands_is_named() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in ROOT.glob("streamsv/cli/*.py"))
+    written = set(re.findall(r'(?:"type": |described\(|_done\()"(\w+)"', "\n".join(sources)))
+    assert {"demo_scene", "voiceprint_stored", "voiceprint_deleted", "bench"} <= written
+    assert written - in_code_font(CONCEPTS) == set()
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_every_error_has_a_row_with_its_code(error: type[errors.StreamsvError]) -> None:
     assert f"`{error.code}`" in row_of(CONCEPTS, error.__name__)

@@ -8,8 +8,8 @@ In README.md, CONTRIBUTING.md, SECURITY.md, docs/ and training/README.md
 - a block after ``<!-- file: NAME -->`` is written to that file first;
 - a block after ``<!-- not run: WHY -->`` is not run, but its options must exist all the same.
 
-It all happens in an empty directory with a store of its own and some recordings, which are the
-bundled clips under the names that the documents use.
+It all happens in a directory with a store of its own and some recordings, which are the bundled
+clips: where a clone has them, and under the names that the documents use.
 """
 
 from __future__ import annotations
@@ -137,9 +137,10 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory with the recordings, a store of its own and ``streamsv`` on the path."""
+    """A directory with the recordings, a store of its own and ``streamsv`` on the path."""
     folder = tmp_path / "desk"
     shutil.copytree(recordings, folder)
+    shutil.copytree(ROOT / "streamsv" / "clips", folder / "streamsv" / "clips")
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "streamsv"

@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nn": frozenset({"errors", "config"}),
     "training": TRAINING_MAY_IMPORT | DATA,
     "front door": FOUNDATION.union(*CORRIDOR[:-3]),
+    "__main__": frozenset({"cli"}),
 }
 """For each room, the other rooms it may import. ``front door`` is ``streamsv/__init__.py``."""
 

@@ -78,7 +78,7 @@ def test_what_an_installed_copy_needs_is_inside_the_package(name: str) -> None:
 
 
 def test_the_code_has_its_license_and_the_model_its_own() -> None:
-    assert project()["license"] == "Apache-2.0"
+    assert project()["license"] == "Apache-2.0 AND CC-BY-SA-4.0 AND CC-BY-4.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     card = (ROOT / "streamsv/models/CARD.md").read_text(encoding="utf-8")
     assert "CC BY-SA 4.0" in card
@@ -116,4 +116,5 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     assert modules | set(NEEDED) <= files
     outside = [name for name in files if not name.startswith(("streamsv/", "streamsv-"))]
     assert outside == []
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in files)
+    licenses = {name.partition(".dist-info/licenses/")[2] for name in files}
+    assert set(project()["license-files"]) <= licenses

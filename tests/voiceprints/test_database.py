@@ -412,3 +412,27 @@ def test_store_does_not_cross_a_fork(path: Path, start_python: Any) -> None:
     message, *lists = output.splitlines()
     assert "Open it again in each process." in message
     assert lists == ["[]", "[]"]
+
+
+def test_a_store_that_must_exist_is_not_created(path: Path) -> None:
+    with pytest.raises(StoreError, match=r"There is no store at .*\. Check --store"):
+        VoiceprintStore(path, must_exist=True)
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0"])
+def test_a_reader_makes_no_store_of_an_empty_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    before = mode(path)
+    with pytest.raises(StoreError, match="There is no store at"):
+        VoiceprintStore(path, must_exist=True)
+    assert (path.read_bytes(), mode(path)) == (content, before)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_store_that_must_exist_and_does_is_opened(path: Path, make: Make) -> None:
+    with VoiceprintStore(path) as store:
+        store.add(make("alice"))
+    with VoiceprintStore(path, must_exist=True) as store:
+        assert [each.speaker for each in store.list()] == ["alice"]

@@ -108,7 +108,7 @@ def test_unknown_speaker_is_told_of_similar_names_or_of_those_that_exist(
     assert "The store is empty." in message("alice")
     for speaker in ("Alicia", "alina", "bob"):
         store.add(make(speaker))
-    assert "Similar speakers are 'Alicia', 'alina'." in message("alicja")
+    assert "Did you mean 'Alicia' or 'alina'?" in message("alicja")
     assert "The store holds 'Alicia', 'alina', 'bob'." in message("zzz")
     for i in range(10):
         store.add(make(f"speaker-{i}"))
