@@ -1,5 +1,5 @@
 """``python -m streamsv.cli`` is ``streamsv``."""
 
-from streamsv.cli.main import run
+from streamsv.cli.entry import run
 
 run()

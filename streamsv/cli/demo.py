@@ -186,8 +186,14 @@ class _Heard:
         self._screen.show([], at_s)
 
     def llr_at(self, at_s: float) -> float:
-        """The last LLR up to the media time ``at_s``."""
-        return [llr for heard_at_s, llr in self._llrs if heard_at_s <= at_s][-1]
+        """The last LLR up to the media time ``at_s``. Raises DemoError if there is none."""
+        heard = [llr for heard_at_s, llr in self._llrs if heard_at_s <= at_s]
+        if not heard:
+            raise DemoError(
+                "No score was shown before the voice changed, so the demo cannot say whether it "
+                "fell. Lower update_every_hops in the configuration."
+            )
+        return heard[-1]
 
 
 @contextlib.contextmanager

@@ -66,7 +66,10 @@ def enroll(
         before = _present(opened, name, replace)
         voiceprint = _recorded(name, recordings, device, max_seconds, config, as_json)
         if before is not None:
-            voiceprint = dataclasses.replace(voiceprint, created_at=before.created_at)
+            # A clock that was ahead then must not cost the recording that was just made.
+            dates = (before.created_at, voiceprint.created_at)
+            created_at = min(dates, key=datetime.datetime.fromisoformat)
+            voiceprint = dataclasses.replace(voiceprint, created_at=created_at)
             consent = consent or before.consent
         voiceprint = dataclasses.replace(voiceprint, consent=consent)
         if replace:

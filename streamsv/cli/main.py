@@ -89,11 +89,6 @@ def main(arguments: Sequence[str]) -> ExitCode:
     return code
 
 
-def run() -> None:
-    """The console entry point."""
-    sys.exit(int(main(sys.argv[1:])))
-
-
 def _outcome(arguments: Sequence[str], report: _Report) -> ExitCode:
     try:
         code = app(args=list(arguments) or ["--help"], prog_name="streamsv", standalone_mode=False)

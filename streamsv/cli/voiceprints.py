@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +18,7 @@ from streamsv.cli.groups import Command, Group, need_command
 from streamsv.cli.options import DebugOption, JsonOption, StoreOption
 from streamsv.errors import StoreError, VoiceprintExists
 from streamsv.voiceprints import VoiceprintSummary
+from streamsv.voiceprints.document import MAX_FILE_BYTES
 
 voiceprints = typer.Typer(cls=Group)
 
@@ -96,7 +100,7 @@ def export(
     with options.open_store(store) as opened:
         data = opened.export(name)
     if str(file) == "-":
-        sys.stdout.write(data.decode())
+        sys.stdout.buffer.write(data)
         return
     _write_private(file, data, replace)
     _done("voiceprint_exported", name, f"Wrote the voiceprint of {name} to {file}.", as_json)
@@ -119,10 +123,7 @@ def import_(
     _debug: DebugOption = False,
 ) -> None:
     """Store an exported voiceprint."""
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error.strerror}.", str(file)) from error
+    data = _read(file)
     with options.open_store(store, may_create=True) as opened:
         try:
             stored = opened.import_(data, name, replace)
@@ -148,15 +149,58 @@ def _done(kind: str, speaker: str, sentence: str, as_json: bool) -> None:
         terminal.output().say(sentence)
 
 
+def _read(file: Path) -> bytes:
+    """A voiceprint file, or standard input; never more than a byte too many."""
+    if str(file) == "-" and sys.stdin is None:
+        raise StoreError("Standard input is closed. Pipe a voiceprint file in, or name one.")
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with file.open("rb") as opened:
+                data = opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror}.", str(file)) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise StoreError(
+            f"{file} has more than {MAX_FILE_BYTES} bytes, too many for a voiceprint file. Give a "
+            "file that streamsv has exported.",
+            str(file),
+        )
+    return data
+
+
 def _write_private(file: Path, data: bytes, replace: bool) -> None:
     """Write a file that only this user can read, from its first byte on."""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
     try:
-        with os.fdopen(os.open(file, flags, 0o600), "wb") as opened:
-            opened.write(data)
+        if replace:
+            _replace(file, data)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(file, flags, 0o600), "wb") as opened:
+                opened.write(data)
     except FileExistsError as error:
         raise StoreError(
             f"{file} exists. Pass --replace to write over it, or give another file.", str(file)
         ) from error
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}.", str(file)) from error
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Put a private file where ``file`` is, or where it links to; until it is whole, keep the old.
+
+    A device or a pipe is refused: renaming would put a file in its place.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise StoreError(f"{file} is not a file. Give another one, or - for standard output.")
+    target = file.resolve()
+    descriptor, temporary = tempfile.mkstemp(prefix=".streamsv-", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(data)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

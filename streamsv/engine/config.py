@@ -68,7 +68,7 @@ class EnrollmentConfig:
     wanted_net_speech_s: float = 12.0
     min_net_speech_s: float = 4.0
     min_recording_s: float = 1.0
-    min_cohesion: float = 0.25
+    min_cohesion: float = 0.42
     stretch_s: float = 2.0
 
     def __post_init__(self) -> None:

@@ -71,6 +71,11 @@ class VerificationSession(Session):
         self._speakers = speakers
         self._embeddings = np.stack([voiceprint.embedding for voiceprint in voiceprints])
         self._calibration = calibration
+        channels = [calibration.channel_of_trial(vp.channel, audio.channel) for vp in voiceprints]
+        self._rows_of_channel = {
+            channel: np.flatnonzero([each == channel for each in channels])
+            for channel in dict.fromkeys(channels)
+        }
         self._quality = QualityWatch(config.quality)
         self._policy = ThresholdPolicy(config.decision, len(speakers) if mode == "identify" else 1)
         self._verdicts: dict[str | None, Verdict] = {}
@@ -95,7 +100,9 @@ class VerificationSession(Session):
     def _scores(self, embedding: Floats, net_speech_s: float) -> tuple[Score, ...]:
         """The scores to show: all that are claimed, or the best candidates, best first."""
         cosines = cosine(embedding, self._embeddings)
-        llrs = self._calibration.llr(cosines, net_speech_s, self.audio.channel)
+        llrs = np.empty(len(cosines))
+        for channel, rows in self._rows_of_channel.items():
+            llrs[rows] = self._calibration.llr(cosines[rows], net_speech_s, channel)
         shown = np.arange(len(llrs))
         if self._mode == "identify":
             shown = np.argsort(-llrs, kind="stable")[: self._config.candidates_shown]

@@ -26,7 +26,7 @@ from streamsv.evaluation.streaming import (
     checked_points,
     stream_set,
 )
-from streamsv.scoring.calibration import Calibration, Line
+from streamsv.scoring.calibration import MIXED, Calibration, Line
 from streamsv.scoring.metrics import cllr, min_cllr
 
 KNOTS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
@@ -55,7 +55,8 @@ def fit_sets(
 ) -> Calibration:
     """The calibration of ``encoder`` on ``sets``, for each channel that occurs in them.
 
-    With ``telephone_too`` the trials with a wideband test are also heard through 8 kHz mu-law and
+    With ``telephone_too`` the trials with a wideband test are also heard through 8 kHz mu-law, on
+    both sides and on the side of the test alone (``mixed``), and
     count for the telephone. ``config`` holds the gate to hear with; a knot with fewer than
     ``least_speakers`` target speakers takes its line from the knots beside it. People of
     different sets are taken for different people. ``progress`` counts anew for each set and way.
@@ -73,7 +74,8 @@ def fit_sets(
         heard.append({"set": name, "channel": channel, **_counted(streamed)})
         for knot in knots:
             for scored in streamed.at(knot):
-                knots_of_channel = pooled.setdefault(scored.channel, {knot: [] for knot in knots})
+                judged_on = MIXED if channel == MIXED else scored.channel
+                knots_of_channel = pooled.setdefault(judged_on, {knot: [] for knot in knots})
                 knots_of_channel[knot].append((name, scored))
 
     for evaluation_set in sets:
@@ -82,6 +84,10 @@ def fit_sets(
         wideband = _wideband_trials(streamed) if telephone_too else None
         if wideband:
             pool(stream_set(engine, wideband, knots, "telephone", progress=progress), "telephone")
+            across = stream_set(
+                engine, wideband, knots, "telephone", progress=progress, enroll_as_recorded=True
+            )
+            pool(across, MIXED)
     if not pooled:
         raise EvaluationSetError("No trial of any set could be scored; there is nothing to fit.")
     trials = {

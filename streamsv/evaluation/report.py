@@ -125,7 +125,9 @@ def evaluate(
     every_hop = Engine(
         engine.encoder, engine.calibration, replace(engine.config, update_every_hops=1)
     )
-    streamed = stream_set(every_hop, evaluation_set, points, channel, score == "normalized", progress)
+    streamed = stream_set(
+        every_hop, evaluation_set, points, channel, score == "normalized", progress
+    )
     enrollments = streamed.enrollments.values()
     named = {name for trial in evaluation_set.trials for name in (*trial.enroll, trial.test)}
     return EvaluationReport(

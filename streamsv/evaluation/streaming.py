@@ -108,13 +108,15 @@ def stream_set(
     channel: str | None = None,
     needs_normalized: bool = False,
     progress: Progress | None = None,
+    enroll_as_recorded: bool = False,
 ) -> StreamedSet:
     """Enroll and hear everything that the trials name.
 
     Scores are kept from the first ``score_updated`` with at least each of ``at_s`` seconds of net
     speech, and from the last one. Enrollments are forced, whatever they would have been refused
     for; below `MIN_ENROLLED_S` of net speech there is no voiceprint, and its trials are left out.
-    ``channel`` "telephone" sends every recording through 8 kHz mu-law first.
+    ``channel`` "telephone" sends every recording through 8 kHz mu-law first; with
+    ``enroll_as_recorded`` only the tests.
 
     Raises `ConfigError` for points or a channel that do not exist, and, if ``needs_normalized``,
     when the model normalizes no scores; `UnsupportedAudio` for a recording that cannot be read.
@@ -141,7 +143,8 @@ def stream_set(
     enrollments = {}
     for number, group in enumerate(groups, start=1):
         streams = [evaluation_set.streams[name] for name in group]
-        enrollments[group] = _enroll(engine, f"enrollment {number}", streams, channel)
+        enroll_channel = None if enroll_as_recorded else channel
+        enrollments[group] = _enroll(engine, f"enrollment {number}", streams, enroll_channel)
         advance(group)
     tests = {}
     for name, claimed in claims.items():

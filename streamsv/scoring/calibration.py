@@ -22,6 +22,9 @@ import numpy.typing as npt
 
 from streamsv.errors import ConfigError, ModelLoadError, ModelMismatch
 
+MIXED = "mixed"
+"""The channel of a trial whose two sides were heard on different channels."""
+
 FORMAT = "streamsv-calibration"
 VERSION = 1
 
@@ -119,6 +122,15 @@ class Calibration:
         llrs = slope * np.asarray(cosine, dtype=np.float64) + offset
         return llrs if isinstance(cosine, np.ndarray) else float(llrs)
 
+    def channel_of_trial(self, enrolled_on: str, heard_on: str) -> str:
+        """The channel whose line judges a trial: that of both sides, or ``mixed`` if they differ.
+
+        Cosines across channels lie lower for everybody. A calibration without a ``mixed`` line
+        judges them by the channel that is heard.
+        """
+        is_mixed = enrolled_on != heard_on and MIXED in self.channels
+        return MIXED if is_mixed else heard_on
+
     def check_fingerprint(self, fingerprint: str) -> None:
         """Raise `ModelMismatch` unless this calibration is of the model with ``fingerprint``."""
         if fingerprint != self.fingerprint:
@@ -129,7 +141,7 @@ class Calibration:
             )
 
     def check_model_file(self, sha256: str) -> None:
-        """Raise `ModelLoadError` if the model's file is known and is not the one with ``sha256``."""
+        """Raise `ModelLoadError` unless the model's file, if it is known, is that with ``sha256``."""
         if self.model_sha256 not in (None, sha256):
             raise ModelLoadError(
                 "The model file is not the one that was calibrated, though it carries the same "

@@ -31,7 +31,7 @@ class DecisionConfig:
         If the thresholds cross, or a number is not finite.
     """
 
-    accept_llr: float = 2.5
+    accept_llr: float = 2.0
     reject_llr: float = -2.5
     min_net_speech_s: float = 3.0
 

@@ -61,6 +61,14 @@ def test_a_demo_that_goes_wrong_is_4_with_a_sentence_never_1(call, material):
     assert "streamsv live" not in said.out
 
 
+def test_a_demo_without_a_score_to_compare_says_what_to_change(call, tmp_path):
+    config = tmp_path / "engine.yaml"
+    config.write_text("update_every_hops: 700\n")
+    said = call("demo", "--config", config, "--json")
+    assert (said.code, said.error["code"]) == (4, "demo")
+    assert "Lower update_every_hops" in said.error["message"]
+
+
 def test_the_demo_draws_all_four_scenes_in_a_terminal(watch):
     said = watch("demo", "--speed", "0", columns=60, rows=20, NO_COLOR="1")
     assert said.code in (0, 4)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 import soundfile
 
-from streamsv.voiceprints import VoiceprintStore
+from streamsv.voiceprints import Consent, VoiceprintStore
 
 
 def stored(material, name):
     with VoiceprintStore(material.store) as store:
         return store.get(name)
+
+
+def dated(material, when, **fields):
+    """Alice's voiceprint as if it had been stored at ``when``."""
+    with VoiceprintStore(material.store) as store:
+        alice = replace(store.get("alice"), created_at=when, updated_at=when, **fields)
+        store.replace(alice)
+    return alice
 
 
 def test_one_recording_becomes_a_dated_voiceprint(call, material):
@@ -49,15 +58,22 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_heard(call, material
 
 
 def test_replace_keeps_the_first_date_and_the_consent(call, material):
-    consent = ("--consent-by", "Alice", "--consent-purpose", "door")
-    assert call("enroll", "alice", material.a, "--replace", *consent).code == 0
-    first = stored(material, "alice")
+    consent = Consent("2024-01-31", "Alice", "door")
+    first = dated(material, "2024-01-31T09:30:00Z", consent=consent)
     assert call("enroll", "alice", material.b, "--replace").code == 0
     second = stored(material, "alice")
     assert second.created_at == first.created_at
-    assert second.updated_at >= first.updated_at
-    assert second.consent == first.consent
+    assert second.updated_at > first.updated_at
+    assert second.consent == consent
     assert (second.embedding != first.embedding).any()
+
+
+def test_a_first_date_that_is_still_to_come_does_not_cost_the_new_recording(call, material):
+    dated(material, "2999-01-31T09:30:00+00:00")
+    said = call("enroll", "alice", material.b, "--replace")
+    assert (said.code, said.err) == (0, "")
+    second = stored(material, "alice")
+    assert second.created_at == second.updated_at < "2999"
 
 
 def test_consent_is_stored_with_who_what_for_and_when(call, material):

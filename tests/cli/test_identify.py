@@ -43,13 +43,36 @@ def test_a_store_without_voiceprints_says_to_enroll_first(call, material):
     assert "enroll somebody first" in said.err
 
 
+def of_another_model(material, *names):
+    with VoiceprintStore(material.store) as store:
+        for name in names:
+            store.replace(replace(store.get(name), fingerprint="0" * 64))
+
+
 def test_voiceprints_of_other_models_are_left_out_and_counted(call, with_bob):
-    with VoiceprintStore(with_bob.store) as store:
-        store.replace(replace(store.get("bob"), fingerprint="0" * 64))
+    of_another_model(with_bob, "bob")
     said = call("identify", with_bob.a, "--config", with_bob.accepts)
     assert said.code == 0
     assert "Left out: 1 of another model" in said.err
     assert "Accepted as alice" in said.out
+
+
+def test_json_warns_of_voiceprints_that_are_left_out(call, with_bob):
+    of_another_model(with_bob, "bob")
+    said = call("identify", with_bob.a, "--config", with_bob.accepts, "--json")
+    assert said.code == 0
+    message = "Left out: 1 of another model; enroll these speakers again."
+    assert said.error == {"type": "warning", "code": "model_mismatch", "message": message}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_nobody_is_no_answer_if_every_voiceprint_was_left_out(call, with_bob, options):
+    of_another_model(with_bob, "alice", "bob")
+    said = call("identify", with_bob.a, "--config", with_bob.rejects, *options)
+    assert (said.code, said.out) == (4, "")
+    assert "2 voiceprints are of another model" in said.err
+    assert "streamsv enroll NAME --replace" in said.err
+    assert not options or said.error["code"] == "model_mismatch"
 
 
 def test_several_candidates_fit_a_narrow_terminal(watch, with_bob):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +96,55 @@ def test_export_and_import_overwrite_only_when_told_to(call, material, tmp_path)
     assert call("voiceprints", "import", file, "--replace").code == 0
 
 
+def test_an_export_over_a_public_file_is_private_and_leaves_nothing_beside_it(
+    call, material, tmp_path
+):
+    file = tmp_path / "alice.json"
+    file.write_text("public")
+    file.chmod(0o644)
+    link = tmp_path / "link.json"
+    link.symlink_to(file)
+    assert call("voiceprints", "export", "alice", link, "--replace").code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert sorted(tmp_path.glob("*.json")) == [file, link]
+    assert list(tmp_path.glob(".*")) == []
+    assert link.is_symlink()
+    assert call("voiceprints", "import", file, "--replace").code == 0
+
+
+def test_an_export_that_fails_keeps_the_file_that_was_there(call, material, tmp_path, monkeypatch):
+    file = tmp_path / "alice.json"
+    file.write_text("mine")
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    said = call("voiceprints", "export", "alice", file, "--replace")
+    assert said.code == 4
+    assert "cannot be written: No space left on device." in said.err
+    assert file.read_text() == "mine"
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_an_export_replaces_no_pipe_and_no_device(call, material, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said = call("voiceprints", "export", "alice", pipe, "--replace")
+    assert said.code == 4
+    assert "is not a file" in said.err
+    assert pipe.is_fifo()
+
+
+def test_a_name_outside_the_encoding_of_the_output_is_exported_whole(spawn, material, tmp_path):
+    assert spawn("enroll", "Zoë", material.b).code == 0
+    file = tmp_path / "piped"
+    with file.open("wb") as target:
+        ascii_only = {"PYTHONIOENCODING": "ascii"}
+        assert spawn("voiceprints", "export", "Zoë", "-", stdout=target, env=ascii_only).code == 0
+    assert spawn("voiceprints", "import", file, "--replace").code == 0
+
+
 def test_a_voiceprint_goes_from_store_to_store_through_a_pipe(spawn, material, tmp_path):
     exported = spawn("voiceprints", "export", "alice", "-")
     assert exported.code == 0
@@ -110,6 +162,22 @@ def test_what_is_no_voiceprint_is_not_imported(call, material, tmp_path, content
     file.write_text(content)
     said = call("voiceprints", "import", file, "--json")
     assert (said.code, said.error["code"]) == (4, "store")
+
+
+def test_an_import_from_a_closed_standard_input_is_a_sentence(call, material, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    said = call("voiceprints", "import", "-")
+    assert said.code == 4
+    assert said.err.startswith("Error: Standard input is closed. Pipe a voiceprint file in")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_an_import_never_reads_much_more_than_a_voiceprint_file_may_have(spawn, call, material):
+    said = call("voiceprints", "import", "/dev/zero")
+    assert said.code == 4
+    assert "too many for a voiceprint file" in said.err
+    with Path("/dev/zero").open("rb") as source:
+        assert spawn("voiceprints", "import", "-", stdin=source).code == 4
 
 
 def test_a_folder_is_neither_exported_to_nor_imported_from(call, material, tmp_path):

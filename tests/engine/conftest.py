@@ -124,7 +124,7 @@ def voiceprints(engine: Engine, voice: Callable[..., Floats]) -> dict[str, Voice
     """The bundled voices; the first 12 s of the calls (8.5 s of c's) are in no voiceprint."""
     enrolled = {}
     for name, pcm in (
-        ("a", voice("a", 12, clip="enroll")),
+        ("a", voice("a", 30, clip="enroll")),
         ("b", voice("b", 12, 12)),
         ("c", voice("c", 9, 8.7)),
     ):

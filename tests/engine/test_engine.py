@@ -17,7 +17,7 @@ def test_the_bundled_model_loads_with_its_calibration(engine: Engine) -> None:
     loaded = Engine.load()
     assert loaded.fingerprint == engine.fingerprint
     assert loaded.calibration.fingerprint == loaded.fingerprint
-    assert set(loaded.calibration.channels) == {"wideband", "telephone"}
+    assert set(loaded.calibration.channels) == {"wideband", "telephone", "mixed"}
     assert loaded.config == EngineConfig()
 
 

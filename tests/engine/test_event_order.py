@@ -141,7 +141,7 @@ def test_a_gap_advances_time_ends_the_segment_and_keeps_the_evidence(
     engine: Engine, voiceprints: Any, voice: Callable[..., Any]
 ) -> None:
     session = engine.verify(voiceprints["a"])
-    pcm = voice("a", 4, 0.5)
+    pcm = voice("a", 4, 0.5, clip="enroll")
     before = session.push(encode_s16le(pcm[:33_000]))
     gap = session.gap(7.0)
     after = session.push(encode_s16le(pcm[33_000:])) + session.finish()

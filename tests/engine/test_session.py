@@ -13,7 +13,7 @@ import pytest
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.encoder import Encoder
 from streamsv.engine import Engine, Session, VerificationSession
-from streamsv.errors import ProtocolError, SessionClosed, UnsupportedAudio
+from streamsv.errors import ModelLoadError, ProtocolError, SessionClosed, UnsupportedAudio
 from streamsv.events import Event, SessionEnded, SessionStarted
 
 
@@ -86,6 +86,18 @@ def test_an_answer_of_the_wrong_shape_is_refused_and_the_hop_stays_due(
     embedding, state = engine.encoder.step(hop.pcm, hop.state)
     with pytest.raises(ProtocolError, match="row of a batch"):
         session.complete(hop, embedding, state)
+    assert session.complete(hop, embedding[0], state)
+
+
+def test_an_embedding_that_is_not_finite_is_refused_and_the_hop_stays_due(
+    engine: Engine, session: Session, call: bytes
+) -> None:
+    session.feed(call)
+    hop = session.next_hop()
+    assert hop is not None
+    embedding, state = engine.encoder.step(hop.pcm, hop.state)
+    with pytest.raises(ModelLoadError, match="not finite"):
+        session.complete(hop, embedding[0] * np.float32(np.nan), state)
     assert session.complete(hop, embedding[0], state)
 
 

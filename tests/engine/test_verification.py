@@ -6,6 +6,7 @@ is what the session makes of them.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -290,3 +291,26 @@ def test_a_channel_without_calibration_is_refused_before_any_audio(
     with pytest.raises(ConfigError, match="wideband"):
         narrow.verify(voiceprints["a"])
     assert narrow.verify(voiceprints["a"], AudioFormat("alaw", 8_000)).push(b"")
+
+
+def test_a_voiceprint_of_another_size_is_refused_by_name(engine: Engine, voiceprints: Any) -> None:
+    short = dataclasses.replace(voiceprints["a"], speaker="mallory", embedding=np.ones(10))
+    with pytest.raises(ModelMismatch, match=r"mallory.*10 numbers"):
+        engine.verify([voiceprints["b"], short])
+
+
+def test_each_claim_is_judged_by_the_channels_of_its_own_trial(
+    engine: Engine, voiceprints: Any, speech: bytes, heard: Callable[..., list[Event]]
+) -> None:
+    lines = {"wideband": Line((1.0,), (0.0,)), "mixed": Line((1.0,), (100.0,))}
+    calibration = Calibration(engine.fingerprint, (1.0,), lines)
+    claimed = [
+        voiceprints["a"],
+        dataclasses.replace(voiceprints["a"], speaker="by telephone", channel="telephone"),
+        dataclasses.replace(voiceprints["b"], speaker="somebody else"),
+    ]
+    events = heard(Engine(engine.encoder, calibration).verify(claimed), speech)
+    own, across, other = next(e for e in events if isinstance(e, ScoreUpdated)).scores
+    assert own.llr == pytest.approx(own.cosine)
+    assert across.llr == pytest.approx(own.cosine + 100.0)
+    assert other.llr == pytest.approx(other.cosine)

@@ -72,10 +72,11 @@ def test_sets_are_heard_as_they_are_and_over_the_telephone(
     calibration = fit_sets(engine.encoder, [tiny], KNOTS_S, least_speakers=3)
     assert calibration.fingerprint == engine.fingerprint
     assert calibration.knots_s == KNOTS_S
-    assert sorted(calibration.channels) == ["telephone", "wideband"]
+    assert sorted(calibration.channels) == ["mixed", "telephone", "wideband"]
     assert [(s["set"], s["channel"]) for s in calibration.fitted_on["sets"]] == [
         ("tiny", None),
         ("tiny", "telephone"),
+        ("tiny", "mixed"),
     ]
     assert calibration.fitted_on["sets"][0] == {
         "set": "tiny",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsv.errors import ConfigError, ModelMismatch
+from streamsv.errors import ConfigError, ModelLoadError, ModelMismatch
 from streamsv.scoring.calibration import Calibration, Line
 
 CONTENT = {
     "format": "streamsv-calibration",
     "version": 1,
     "fingerprint": "abc",
+    "model_sha256": None,
     "knots_s": [1, 2.0, 10.0],
     "channels": {
         "wideband": {"slope": [10.0, 20.0, 30.0], "offset": [-2.0, -5.0, -9.0]},
@@ -147,3 +149,25 @@ def test_metadata_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="fitted_on cannot be written"):
             Calibration("abc", (1.0,), lines, {"x": value}).save(tmp_path / "no.json")
     assert not (tmp_path / "no.json").exists()
+
+
+def test_a_trial_across_channels_has_a_line_of_its_own_where_there_is_one() -> None:
+    own = {name: Line((1.0,), (0.0,)) for name in ("wideband", "telephone", "mixed")}
+    calibration = Calibration("abc", (1.0,), own)
+    assert calibration.channel_of_trial("wideband", "wideband") == "wideband"
+    assert calibration.channel_of_trial("telephone", "telephone") == "telephone"
+    assert calibration.channel_of_trial("wideband", "telephone") == "mixed"
+    assert calibration.channel_of_trial("telephone", "wideband") == "mixed"
+    del own["mixed"]
+    without = Calibration("abc", (1.0,), own)
+    assert without.channel_of_trial("wideband", "telephone") == "telephone"
+
+
+def test_a_damaged_model_file_is_noticed(calibration: Calibration, tmp_path: Path) -> None:
+    known = replace(calibration, model_sha256="a" * 64)
+    known.save(tmp_path / "known.json")
+    loaded = Calibration.load(tmp_path / "known.json")
+    loaded.check_model_file("a" * 64)
+    calibration.check_model_file("b" * 64)
+    with pytest.raises(ModelLoadError, match="damaged"):
+        loaded.check_model_file("b" * 64)

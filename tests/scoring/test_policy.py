@@ -77,8 +77,8 @@ def test_no_error_rate_is_promised() -> None:
         ({"reject_llr": -math.inf}, r"decision\.reject_llr must be a finite number"),
         ({"min_net_speech_s": math.inf}, r"decision\.min_net_speech_s must be a finite number"),
         ({"min_net_speech_s": -0.1}, r"decision\.min_net_speech_s is -0\.1; use 0 or more"),
-        ({"accept_llr": -3.0}, r"decision\.reject_llr \(-3\.0\) must be below"),
-        ({"reject_llr": 4.0}, r"must be below decision\.accept_llr \(3\.0\)"),
+        ({"accept_llr": -3.0}, r"decision\.reject_llr \(-2\.5\) must be below"),
+        ({"reject_llr": 4.0}, r"must be below decision\.accept_llr \(2\.0\)"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_an_error(values: dict[str, float], complaint: str) -> None:
