@@ -141,7 +141,7 @@ class Calibration:
             )
 
     def check_model_file(self, sha256: str) -> None:
-        """Raise `ModelLoadError` unless the model's file, if it is known, is that with ``sha256``."""
+        """Raise `ModelLoadError` unless the model file is unknown or has this SHA-256."""
         if self.model_sha256 not in (None, sha256):
             raise ModelLoadError(
                 "The model file is not the one that was calibrated, though it carries the same "
