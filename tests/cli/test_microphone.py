@@ -67,7 +67,7 @@ class TestThroughPulseAudio:
         player.wait()
         assert heard[-1]["verdict"] == "accept"
         assert (verifying.returncode, err) == (0, "")
-        assert json.loads(out.splitlines()[-1])["at_s"] < 15
+        assert heard[-1]["at_s"] < 15
 
     def test_max_seconds_ends_a_recording_of_silence_undecided(self, through_pulse):
         silent = through_pulse("verify", "alice", "--microphone", "--max-seconds", "0.5")
