@@ -7,6 +7,8 @@ code and give the same numbers.
 
 from __future__ import annotations
 
+import abc
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ State = dict[str, Tensor]
 """A flat mapping from a dotted name (``blocks.3.mix.left``) to a tensor, batch first."""
 
 
-class Streaming(nn.Module):
+class Streaming(nn.Module, abc.ABC):
     """A layer that can be stepped through a stream.
 
     Attributes
@@ -32,16 +34,16 @@ class Streaming(nn.Module):
     lookahead: int = 0
     receptive_field: int | None = 1
 
+    @abc.abstractmethod
     def init_state(self, batch: int) -> State:
         """The state before the first frame, for ``batch`` streams: float32, fixed shapes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Advance every stream by the frames in ``x`` (batch, frames, features).
 
         Pure: it writes into neither ``x`` nor ``state``.
         """
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """The offline twin: the whole input at once, from a fresh state."""
