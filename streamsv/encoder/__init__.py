@@ -9,12 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streamsv.encoder.batching import Batcher, Stepped
     from streamsv.encoder.encoder import Encoder, State
 
-__all__ = ["Encoder", "State"]
+_HOMES = {
+    "Batcher": "batching",
+    "Encoder": "encoder",
+    "State": "encoder",
+    "Stepped": "batching",
+}
+
+__all__ = ["Batcher", "Encoder", "State", "Stepped"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("streamsv.encoder.encoder"), name)
+    return getattr(importlib.import_module(f"streamsv.encoder.{_HOMES[name]}"), name)
