@@ -26,6 +26,8 @@ Chunk = bytes | bytearray | memoryview
 """What a caller pushes: encoded samples. A memoryview is one of single bytes."""
 
 _MISSCALED_ABOVE = 8.0
+_S16LE = np.dtype("<i2")
+_S16_STEP = np.float32(1 / 32_768)
 
 
 class Encoding(enum.StrEnum):
@@ -140,9 +142,12 @@ class Decoder:
             For what is not bytes, such as an array, and for ``f32le`` that is not finite or far
             outside [-1, 1]. The chunk is then not taken: the decoder is as it was before the call.
         """
-        data = self._tail + _bytes_of(chunk)
-        whole = len(data) - len(data) % self._bytes_per_frame
-        samples = self._samples(data[:whole])
+        data = _bytes_of(chunk)
+        if self._tail:
+            data = self._tail + data
+        rest = len(data) % self._bytes_per_frame
+        whole = len(data) - rest
+        samples = self._samples(data[:whole] if rest else data)
         self._tail = data[whole:]
         if self.format.channels == 1:
             return samples
@@ -156,13 +161,15 @@ class Decoder:
     def _samples(self, data: bytes) -> NDArray[np.float32]:
         match self._encoding:
             case Encoding.S16LE:
-                return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32_768)
+                samples = np.frombuffer(data, _S16LE).astype(np.float32)
+                samples *= _S16_STEP
+                return samples
             case Encoding.F32LE:
                 return within_full_scale(np.frombuffer(data, "<f4").astype(np.float32))
             case Encoding.MULAW:
-                return _MULAW_TO_PCM[np.frombuffer(data, np.uint8)]
+                return _MULAW_TO_PCM.take(np.frombuffer(data, np.uint8))
             case Encoding.ALAW:
-                return _ALAW_TO_PCM[np.frombuffer(data, np.uint8)]
+                return _ALAW_TO_PCM.take(np.frombuffer(data, np.uint8))
 
 
 def within_full_scale(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -304,6 +311,8 @@ def _alaw_table() -> NDArray[np.float32]:
 
 def _bytes_of(chunk: Chunk) -> bytes:
     """The bytes of a chunk. An array is refused: its own bytes are seldom those declared."""
+    if type(chunk) is bytes:
+        return chunk
     if isinstance(chunk, memoryview):
         if chunk.itemsize == 1:
             return chunk.tobytes()

@@ -16,12 +16,22 @@ import webrtcvad
 from numpy.typing import NDArray
 
 from streamsv.audio.formats import SAMPLE_RATE
-from streamsv.audio.level import LevelMeter, Levels, frame_power
+from streamsv.audio.level import (
+    CLIPPED_FROM,
+    LevelMeter,
+    Levels,
+    Moment,
+    clipped_samples,
+    frame_power,
+    levels_at,
+)
 from streamsv.errors import ConfigError, ProtocolError
 
 FRAME_MS = 30
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 MAX_HELD_MS = 3000
+
+_FRAME_BYTES = 2 * FRAME_SAMPLES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,9 +93,11 @@ class Onset:
     position: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class Speech:
     """Admitted sound: one 30 ms frame, or at an opening all frames from the pre-roll on.
+
+    Not changed once it is made; not frozen, because that would double what it costs to make one.
 
     Parameters
     ----------
@@ -93,13 +105,27 @@ class Speech:
         float32, shape (samples,), 16 kHz, in [-1, 1].
     end_position:
         Source position just after the last sample of ``pcm``.
-    levels:
-        The stream's levels at ``end_position``, the same however the stream was cut.
+    moment:
+        The stream's meter at ``end_position``, the same however the stream was cut.
     """
 
     pcm: NDArray[np.float32]
     end_position: int
-    levels: Levels
+    moment: Moment
+
+    @property
+    def levels(self) -> Levels:
+        """The stream's levels at ``end_position``."""
+        return levels_at(self.moment)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Frame:
+    """30 ms of the stream: ``pcm`` (480,) float32, its power, and how much of it clips."""
+
+    pcm: NDArray[np.float32]
+    power: float
+    clipped: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,7 +168,7 @@ class SpeechGate:
         self._is_open = False
         self._is_finished = False
         self._quiet_frames = 0
-        self._onset: list[tuple[NDArray[np.float32], float]] = []
+        self._onset: list[_Frame] = []
         self._pre_roll: collections.deque[NDArray[np.float32]] = collections.deque(
             maxlen=self._pre_roll_frames
         )
@@ -161,6 +187,11 @@ class SpeechGate:
     def is_open(self) -> bool:
         """Whether the gate is inside a segment of speech."""
         return self._is_open
+
+    @property
+    def held_samples(self) -> int:
+        """Samples that wait for the rest of their frame."""
+        return len(self._tail)
 
     def push(self, pcm: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
         """Judge more of the stream.
@@ -181,13 +212,22 @@ class SpeechGate:
         """
         if self._is_finished:
             raise ProtocolError("The gate has finished. Call reset() before pushing more audio.")
-        held = np.concatenate([self._tail, pcm], dtype=np.float32)
-        whole = len(held) - len(held) % FRAME_SAMPLES
+        held = np.concatenate((self._tail, pcm), dtype=np.float32)
+        frames = len(held) // FRAME_SAMPLES
+        whole = frames * FRAME_SAMPLES
         self._tail = held[whole:].copy()
         outputs: list[Onset | Speech | Offset] = []
-        for frame in held[:whole].reshape(-1, FRAME_SAMPLES):
+        if not frames:
+            return outputs
+        block = held[:whole]
+        # One look at the whole block spares most frames a search for samples that clip.
+        peak = max(float(block[block.argmax()]), -float(block[block.argmin()]))
+        data = _as_s16le(block, peak)
+        for index in range(frames):
+            frame = block[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
+            voiced = self._is_voiced(data[index * _FRAME_BYTES : (index + 1) * _FRAME_BYTES])
             self._position += FRAME_SAMPLES
-            outputs += self._judge(frame)
+            self._judge(frame, voiced, peak, outputs)
         return outputs
 
     def finish(self) -> list[Onset | Speech | Offset]:
@@ -211,56 +251,70 @@ class SpeechGate:
         """
         self._start(position)
 
-    def _judge(self, frame: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
-        power = frame_power(frame)
-        is_speech = self._is_voiced(frame) and power >= self._min_power
-        if not is_speech:
-            self.meter.add_noise(power, len(frame))
+    def _is_voiced(self, frame: bytes) -> bool:
+        return bool(self._vad.is_speech(frame, SAMPLE_RATE, FRAME_SAMPLES))
+
+    def _judge(
+        self,
+        pcm: NDArray[np.float32],
+        is_voiced: bool,
+        peak: float,
+        outputs: list[Onset | Speech | Offset],
+    ) -> None:
+        """Judge one frame, of samples no larger than ``peak``, and say so in ``outputs``."""
+        power = frame_power(pcm)
+        if not is_voiced or power < self._min_power:
+            self.meter.add_noise(power, FRAME_SAMPLES)
+            if self._is_open:
+                self._pause(pcm, outputs)
+            else:
+                self._pre_roll.extend(held.pcm for held in self._onset)
+                self._pre_roll.append(pcm)
+                self._onset.clear()
+            return
+        clipped = clipped_samples(pcm) if peak >= CLIPPED_FROM else 0
         if self._is_open:
-            return self._continue(frame, power, is_speech)
-        return self._wait(frame, power, is_speech)
+            self._quiet_frames = 0
+            self.meter.add_speech(power, FRAME_SAMPLES, clipped)
+            self._admit(pcm, outputs)
+            return
+        self._onset.append(_Frame(pcm, power, clipped))
+        if len(self._onset) >= self.config.onset_frames:
+            self._open(outputs)
 
-    def _is_voiced(self, frame: NDArray[np.float32]) -> bool:
-        int16 = np.clip(np.rint(frame * np.float32(32_768)), -32_768, 32_767).astype("<i2")
-        return bool(self._vad.is_speech(int16.tobytes(), SAMPLE_RATE))
-
-    def _wait(
-        self, frame: NDArray[np.float32], power: float, is_speech: bool
-    ) -> list[Onset | Speech | Offset]:
-        if not is_speech:
-            self._pre_roll.extend(held for held, _ in self._onset)
-            self._pre_roll.append(frame)
-            self._onset.clear()
-            return []
-        self._onset.append((frame, power))
-        if len(self._onset) < self.config.onset_frames:
-            return []
-        for speech, speech_power in self._onset:
-            self.meter.add_speech(speech, speech_power)
-        admitted = [*self._pre_roll, *(held for held, _ in self._onset)]
+    def _open(self, outputs: list[Onset | Speech | Offset]) -> None:
+        for frame in self._onset:
+            self.meter.add_speech(frame.power, FRAME_SAMPLES, frame.clipped)
+        pcm = np.concatenate([*self._pre_roll, *(frame.pcm for frame in self._onset)])
         self._pre_roll.clear()
         self._onset.clear()
         self._is_open = True
         self._quiet_frames = 0
-        pcm = np.concatenate(admitted)
-        return [Onset(self._position - len(pcm)), self._admit(pcm)]
+        outputs.append(Onset(self._position - len(pcm)))
+        self._admit(pcm, outputs)
 
-    def _continue(
-        self, frame: NDArray[np.float32], power: float, is_speech: bool
-    ) -> list[Onset | Speech | Offset]:
-        if is_speech:
-            self._quiet_frames = 0
-            self.meter.add_speech(frame, power)
-            return [self._admit(frame.copy())]
+    def _pause(self, pcm: NDArray[np.float32], outputs: list[Onset | Speech | Offset]) -> None:
         self._quiet_frames += 1
-        if self._quiet_frames < self._hangover_frames:
-            return [self._admit(frame.copy())]
-        self._is_open = False
         if self._hangover_frames:
-            return [self._admit(frame.copy()), Offset(self._position)]
-        self._pre_roll.append(frame)
-        return [Offset(self._position - FRAME_SAMPLES)]
+            self._admit(pcm, outputs)
+            if self._quiet_frames < self._hangover_frames:
+                return
+            outputs.append(Offset(self._position))
+        else:
+            self._pre_roll.append(pcm)
+            outputs.append(Offset(self._position - FRAME_SAMPLES))
+        self._is_open = False
 
-    def _admit(self, pcm: NDArray[np.float32]) -> Speech:
+    def _admit(self, pcm: NDArray[np.float32], outputs: list[Onset | Speech | Offset]) -> None:
         self._admitted += len(pcm)
-        return Speech(pcm, self._position, self.meter.levels)
+        outputs.append(Speech(pcm, self._position, self.meter.moment))
+
+
+def _as_s16le(pcm: NDArray[np.float32], peak: float) -> bytes:
+    """``pcm``, none of it larger than ``peak``, as webrtcvad takes it."""
+    scaled = pcm * np.float32(32_768)
+    np.rint(scaled, out=scaled)
+    if peak * 32_768 > 32_767:
+        np.minimum(scaled, 32_767, out=scaled)
+        np.maximum(scaled, -32_768, out=scaled)
+    return scaled.astype("<i2").tobytes()

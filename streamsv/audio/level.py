@@ -30,8 +30,13 @@ UNBROKEN_S = 5.0
 """Speech without a single pause for this long is taken to hold noise that passes for speech."""
 
 _FLOOR_FRAMES = 5
-_CLIPPING_WINDOW_S = 1.0
+_CLIPPING_WINDOW_SAMPLES = SAMPLE_RATE
+_MIN_HEARD_SAMPLES = round(MIN_HEARD_S * SAMPLE_RATE)
+_TIME_CONSTANT_SAMPLES = TIME_CONSTANT_S * SAMPLE_RATE
+_UNBROKEN_SAMPLES = UNBROKEN_S * SAMPLE_RATE
 _SILENCE_POWER = 1e-12
+_SMALL_OFFSET = 0.01
+_ONES = np.ones(480, np.float32)  # as many as a frame of the gate has
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,35 +74,37 @@ class LevelMeter:
         self._speech = _RunningMean()
         self._noise = _RunningMean()
         self._clipped: collections.deque[tuple[int, int]] = collections.deque()
+        self._clipped_samples = 0
         self._window_samples = 0
         self._latest: collections.deque[float] = collections.deque(maxlen=_FLOOR_FRAMES)
-        self._floors: collections.deque[tuple[float, int]] = collections.deque()
-        self._unbroken_samples = 0
+        self._floors = _SlidingMinimum()
 
-    def add_speech(self, frame: NDArray[np.float32], power: float) -> None:
+    def add_speech(self, power: float, samples: int, clipped: int) -> None:
         """Count a frame of speech.
 
         Parameters
         ----------
-        frame:
-            float32, shape (samples,), 16 kHz, in [-1, 1].
         power:
-            ``frame_power(frame)``, which the caller has already.
+            ``frame_power`` of the frame.
+        samples, clipped:
+            Its length at 16 kHz, and how many of these samples clip: ``clipped_samples`` of it.
         """
-        self._speech.add(power, len(frame))
-        self._add_floor(power, len(frame))
-        clipped = int(np.count_nonzero(np.abs(frame) >= CLIPPED_FROM))
-        self._clipped.append((clipped, len(frame)))
-        self._window_samples += len(frame)
-        while self._window_samples > _CLIPPING_WINDOW_S * SAMPLE_RATE and len(self._clipped) > 1:
-            self._window_samples -= self._clipped.popleft()[1]
+        self._speech.add(power, samples)
+        self._add_floor(power, samples)
+        self._clipped.append((clipped, samples))
+        self._clipped_samples += clipped
+        self._window_samples += samples
+        while self._window_samples > _CLIPPING_WINDOW_SAMPLES and len(self._clipped) > 1:
+            past_clipped, past_samples = self._clipped.popleft()
+            self._clipped_samples -= past_clipped
+            self._window_samples -= past_samples
 
     def add_noise(self, power: float, samples: int) -> None:
         """Count a frame of ``samples`` samples at 16 kHz in which nobody speaks."""
         self._noise.add(power, samples)
-        self._latest.clear()
-        self._floors.clear()
-        self._unbroken_samples = 0
+        if self._latest:
+            self._latest.clear()
+            self._floors.clear()
 
     @property
     def snr_db(self) -> float | None:
@@ -105,31 +112,51 @@ class LevelMeter:
 
         Speech frames hold the noise too, so its power is subtracted from theirs.
         """
-        if min(self._speech.seconds, self._noise.seconds) < MIN_HEARD_S:
-            return None
-        noise = max(self._noise.mean, _SILENCE_POWER)
-        speech = max(self._speech.mean - noise, _SILENCE_POWER)
-        return min(max(10 * math.log10(speech / noise), MIN_SNR_DB), MAX_SNR_DB)
+        return self.levels.snr_db
 
     @property
     def levels(self) -> Levels:
         """The levels now."""
-        clipped = sum(count for count, _ in self._clipped)
-        return Levels(
-            snr_db=self.snr_db,
-            speech_dbfs=self._speech.dbfs,
-            noise_dbfs=self._noise.dbfs,
-            clipped_fraction=clipped / max(self._window_samples, 1),
+        return levels_at(self.moment)
+
+    @property
+    def moment(self) -> Moment:
+        """What ``levels_at`` needs to tell the levels of now at any time later."""
+        return (
+            self._speech.samples,
+            self._speech.mean,
+            self._noise.samples,
+            self._noise.mean,
+            self._clipped_samples / (self._window_samples or 1),
         )
 
     def _add_floor(self, power: float, samples: int) -> None:
         self._latest.append(power)
         if len(self._latest) == _FLOOR_FRAMES:
-            self._floors.append((sum(self._latest) / _FLOOR_FRAMES, samples))
-            self._unbroken_samples += samples
-        if self._unbroken_samples > UNBROKEN_S * SAMPLE_RATE:
-            self._unbroken_samples -= self._floors.popleft()[1]
-            self._noise.add(min(floor for floor, _ in self._floors), samples)
+            self._floors.append(sum(self._latest) / _FLOOR_FRAMES, samples)
+        if self._floors.samples > _UNBROKEN_SAMPLES:
+            self._floors.popleft()
+            self._noise.add(self._floors.minimum, samples)
+
+
+Moment = tuple[int, float, int, float, float]
+"""A meter at one moment: samples and mean power of speech, the same of the rest, and the share of
+clipped samples. Taken for every frame, where only some are asked for their levels."""
+
+
+def levels_at(moment: Moment) -> Levels:
+    """The levels at a ``moment`` of a meter."""
+    speech_samples, speech_power, noise_samples, noise_power, clipped_fraction = moment
+    return Levels(
+        snr_db=(
+            _snr_db(speech_power, noise_power)
+            if min(speech_samples, noise_samples) >= _MIN_HEARD_SAMPLES
+            else None
+        ),
+        speech_dbfs=power_dbfs(speech_power) if speech_samples else None,
+        noise_dbfs=power_dbfs(noise_power) if noise_samples else None,
+        clipped_fraction=clipped_fraction,
+    )
 
 
 def frame_power(frame: NDArray[np.float32]) -> float:
@@ -140,8 +167,25 @@ def frame_power(frame: NDArray[np.float32]) -> float:
     frame:
         float32, shape (samples,), not empty.
     """
-    centered = frame - np.add.reduce(frame) / np.float32(len(frame))
-    return float(np.dot(centered, centered)) / len(frame)
+    samples = len(frame)
+    ones = _ONES if samples == len(_ONES) else np.ones(samples, np.float32)
+    mean_square = float(frame.dot(frame)) / samples
+    mean = float(frame.dot(ones)) / samples
+    offset = mean * mean
+    if offset <= _SMALL_OFFSET * mean_square:
+        return mean_square - offset
+    # The difference of two numbers that are nearly the same would be rounding, and no power.
+    centered = frame - np.float32(mean)
+    return float(centered.dot(centered)) / samples
+
+
+def clipped_samples(frame: NDArray[np.float32]) -> int:
+    """How many samples of a frame, float32 of any shape, are of a magnitude that counts as clipped.
+
+    >>> clipped_samples(np.array([0.99, -0.99, 0.98], np.float32))
+    2
+    """
+    return int(np.count_nonzero(np.abs(frame) >= CLIPPED_FROM))
 
 
 def power_dbfs(power: float) -> float:
@@ -153,8 +197,16 @@ def power_dbfs(power: float) -> float:
     return 10 * math.log10(max(power, _SILENCE_POWER))
 
 
+def _snr_db(speech_power: float, noise_power: float) -> float:
+    noise = max(noise_power, _SILENCE_POWER)
+    speech = max(speech_power - noise, _SILENCE_POWER)
+    return min(max(10 * math.log10(speech / noise), MIN_SNR_DB), MAX_SNR_DB)
+
+
 class _RunningMean:
     """A mean that forgets: a sample t seconds old weighs exp(-t / TIME_CONSTANT_S)."""
+
+    __slots__ = ("_sum", "_weight", "samples")
 
     def __init__(self) -> None:
         self.samples = 0
@@ -162,19 +214,50 @@ class _RunningMean:
         self._weight = 0.0
 
     def add(self, power: float, samples: int) -> None:
-        keep = math.exp(-samples / (SAMPLE_RATE * TIME_CONSTANT_S))
+        keep = math.exp(-samples / _TIME_CONSTANT_SAMPLES)
         self._sum = keep * self._sum + samples * power
         self._weight = keep * self._weight + samples
         self.samples += samples
 
     @property
-    def seconds(self) -> float:
-        return self.samples / SAMPLE_RATE
-
-    @property
     def mean(self) -> float:
         return self._sum / self._weight if self._weight else 0.0
 
+
+class _SlidingMinimum:
+    """The least of a queue of values, without looking at all of them.
+
+    A value that is followed by a smaller one can never be the least again, so of those that may
+    yet be, kept in order, the first is the least (the ascending minima of R. Harter, 2001).
+    """
+
+    __slots__ = ("_appended", "_candidates", "_lengths", "_popped", "samples")
+
+    def __init__(self) -> None:
+        self._lengths: collections.deque[int] = collections.deque()
+        self._candidates: collections.deque[tuple[float, int]] = collections.deque()
+        self.clear()
+
+    def clear(self) -> None:
+        self._lengths.clear()
+        self._candidates.clear()
+        self._appended = self._popped = self.samples = 0
+
+    def append(self, value: float, samples: int) -> None:
+        candidates = self._candidates
+        while candidates and candidates[-1][0] >= value:
+            candidates.pop()
+        candidates.append((value, self._appended))
+        self._lengths.append(samples)
+        self._appended += 1
+        self.samples += samples
+
+    def popleft(self) -> None:
+        self.samples -= self._lengths.popleft()
+        if self._candidates[0][1] == self._popped:
+            self._candidates.popleft()
+        self._popped += 1
+
     @property
-    def dbfs(self) -> float | None:
-        return power_dbfs(self.mean) if self.samples else None
+    def minimum(self) -> float:
+        return self._candidates[0][0]

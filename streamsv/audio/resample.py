@@ -1,7 +1,8 @@
 """Any sample rate to 16 kHz, as a stream.
 
 The filtering is soxr's. What is added is that the result does not depend on how the caller cut
-the stream: soxr is always fed blocks of one fixed length, and what is less than a block waits.
+the stream: soxr is always fed whole blocks of one fixed length, as many as there are in one call,
+which gives the same bits as one call a block; what is less than a block waits.
 """
 
 from __future__ import annotations
@@ -63,12 +64,15 @@ class Resampler:
         float32, shape (ready,), at ``rate_out``.
         """
         if self.rate_in == self.rate_out:
-            return np.array(pcm, dtype=np.float32)
-        held = np.concatenate([self._tail, pcm], dtype=np.float32)
-        whole = len(held) - len(held) % self._block
-        self._tail = held[whole:].copy()
-        blocks = held[:whole].reshape(-1, self._block)
-        return _joined([self._stream.resample_chunk(block) for block in blocks])
+            return pcm.astype(np.float32)
+        if len(self._tail) or len(pcm) % self._block:
+            pcm = np.concatenate((self._tail, pcm), dtype=np.float32)
+        whole = len(pcm) - len(pcm) % self._block
+        self._tail = pcm[whole:].copy()
+        if not whole:
+            return np.zeros(0, np.float32)
+        ready: NDArray[np.float32] = self._stream.resample_chunk(pcm[:whole])
+        return ready
 
     def finish(self) -> NDArray[np.float32]:
         """The rest: the held tail and what was in the filter. The resampler then starts anew.
@@ -109,7 +113,3 @@ def block_samples(rate: int) -> int:
     if multiples_of_10_ms <= _LONGEST_EXACT_BLOCK:
         return rate * multiples_of_10_ms // 100
     return -(-rate // 100)
-
-
-def _joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

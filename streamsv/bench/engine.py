@@ -1,35 +1,41 @@
-"""What one session costs, alone on one core, from 16 kHz PCM to events.
+"""What the engine costs on one core, from 16 kHz PCM to events: many sessions, and one alone.
 
-Costs are CPU time of this process, so that other programs do not count; hop latencies are wall
-time, because a caller waits for them. Sessions run one after another, one hop a step.
+Costs are CPU time of this process, so that other programs do not count; a lone session's hop
+latencies are wall time, because a caller waits for them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, encode_s16le
 from streamsv.bench import sound
 from streamsv.bench.machine import resident_mb
+from streamsv.bench.streams import (
+    EncoderCost,
+    LoadedHops,
+    StreamsCost,
+    encoder_alone,
+    measure_loaded_hops,
+    measure_streams,
+    packets,
+    percentiles_ms,
+)
 from streamsv.engine import Engine, VerificationSession
 from streamsv.errors import ConfigError
-from streamsv.events import SessionEnded
 from streamsv.voiceprints import Voiceprint
 
 Progress = Callable[[float, float, str], None]
 """Called now and then with the seconds of audio done, those in all, and what is measured."""
 
-_CHUNK_BYTES = 2 * SAMPLE_RATE // 50
 _SECOND_BYTES = 2 * SAMPLE_RATE
 _WARM_UP_S = 4.0
 _MINUTE_S = 60.0
 _LEAST_S = 4.0
+_LOAD = 0.7
 _NEVER_STORED = "1970-01-01T00:00:00Z"
 
 
@@ -67,22 +73,34 @@ class EngineCost:
     Fields
     ------
     seconds: audio behind each figure but those of ``hour``.
-    streams_per_core: streams in real time on one core, by the kind of audio: ``voiced`` without
-        a pause, ``call`` with 45 % speech.
-    speech_share: how much of that audio was admitted, as a fraction.
-    hop_ms: wall time of a hop, from due to scored: percentiles ``p50``, ``p95``, ``p99``.
+    streams: what many sessions cost that are stepped together, by the kind of audio: ``voiced``
+        without a pause, ``call`` with 45 % speech.
+    lone_streams_per_core: streams of unbroken speech in real time on one core, if each were run
+        alone.
+    encoder: the network alone, in batches.
+    hop_ms: wall time of a lone session's hop, from due to scored: percentiles ``p50``, ``p95``,
+        ``p99``.
+    loaded: hops of as many sessions of unbroken speech as make a core 70 % busy.
     state_bytes: the network's state of one stream.
-    matrix_rate_fraction: multiply-adds that the hops made against those that matrix products
-        would have made in the same CPU time; None where either is not known.
+    matrix_rate_fraction: multiply-adds of the network in batches against those that matrix
+        products would have made in the same CPU time; None where either is not known.
     """
 
     seconds: float
-    streams_per_core: dict[str, float]
-    speech_share: dict[str, float]
+    streams: dict[str, StreamsCost]
+    lone_streams_per_core: float
+    encoder: EncoderCost
+    hop_s: float
     hop_ms: dict[str, float]
+    loaded: LoadedHops
     state_bytes: int
     matrix_rate_fraction: float | None
     hour: LongSession
+
+    @property
+    def encoder_streams_per_core(self) -> float:
+        """Streams of unbroken speech that the network alone would carry."""
+        return self.hop_s / self.encoder.hop_s
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
@@ -90,9 +108,17 @@ class EngineCost:
         stretches: dict[str, Stretch] = {name: getattr(self.hour, name) for name in places}
         return {
             "seconds": self.seconds,
-            "streams_per_core": self.streams_per_core,
-            "speech_share": self.speech_share,
+            "streams_per_core": {k: each.streams_per_core for k, each in self.streams.items()},
+            "lone_streams_per_core": self.lone_streams_per_core,
+            "encoder_streams_per_core": self.encoder_streams_per_core,
+            "encoder_batch": self.encoder.batch,
+            "speech_share": {kind: each.speech_share for kind, each in self.streams.items()},
+            "sessions": {kind: each.sessions for kind, each in self.streams.items()},
+            "batch": {kind: each.batch for kind, each in self.streams.items()},
+            "updates_per_hop": {kind: each.updates_per_hop for kind, each in self.streams.items()},
+            "profile_us": {kind: each.profile for kind, each in self.streams.items()},
             "hop_ms": self.hop_ms,
+            "loaded": asdict(self.loaded),
             "state_bytes": self.state_bytes,
             "matrix_rate_fraction": self.matrix_rate_fraction,
             "hour": {
@@ -107,23 +133,28 @@ def measure_engine(
     engine: Engine,
     seconds: float = 20.0,
     minutes: float = 60.0,
+    sessions: int = 256,
     matrix_gflops: float | None = None,
     progress: Progress | None = None,
 ) -> EngineCost:
     """Measure ``engine`` on ``seconds`` of each kind of audio, and one session of ``minutes``.
 
+    ``sessions`` hear the audio together, each from another place in it.
+
     ``matrix_gflops`` is the machine's, as in `streamsv.bench.machine.Machine`. The share of it
     that is reached needs ``macs_per_hop`` in the model's card.
 
-    Raises `ConfigError` for less than 4 s of either.
+    Raises `ConfigError` for less than 4 s of either, and for no session.
     """
+    if sessions < 1:
+        raise ConfigError(f"sessions is {sessions}; use at least 1.", sessions)
     for name, length_s in (("seconds", seconds), ("minutes", minutes * 60)):
         if not _LEAST_S <= length_s < float("inf"):
             raise ConfigError(
                 f"{name} stands for {length_s:g} s of audio; use at least {_LEAST_S:g} s.",
                 length_s,
             )
-    done, total = 0.0, 3 * seconds + minutes * 60
+    done, total = 0.0, 4 * seconds + minutes * 60
 
     def advance(label: str, by_s: float) -> None:
         nonlocal done
@@ -133,25 +164,33 @@ def measure_engine(
 
     voiceprint = _warmed_up(engine)
     gate = engine.config.gate
-    streams_per_core, speech_share = {}, {}
-    for kind, pcm in (
-        ("voiced", sound.voiced_audio(seconds, gate)),
-        ("call", sound.call_audio(seconds, gate)),
+    voiced = encode_s16le(sound.voiced_audio(seconds, gate))
+    streams = {}
+    for kind, data in (
+        ("voiced", voiced),
+        ("call", encode_s16le(sound.call_audio(seconds, gate))),
     ):
-        cost_s, net_speech_s = _cost(engine, voiceprint, encode_s16le(pcm))
-        streams_per_core[kind] = seconds / cost_s
-        speech_share[kind] = net_speech_s / seconds
-        advance(f"streams, {kind}", seconds)
-    hops_s, cpu_s = _hops(engine, voiceprint, encode_s16le(sound.voiced_audio(seconds, gate)))
-    percentiles = np.percentile(hops_s, [50, 95, 99]) * 1000
-    advance("lone hops", seconds)
+        streams[kind] = measure_streams(engine, voiceprint, data, sessions)
+        advance(f"{sessions} sessions, {kind}", seconds)
+    busy = max(1, round(_LOAD * streams["voiced"].streams_per_core))
+    loaded_s = min(seconds, _LEAST_S)
+    loaded = measure_loaded_hops(
+        engine, voiceprint, voiced[: round(loaded_s * SAMPLE_RATE) * 2], busy, _LOAD
+    )
+    advance(f"{busy} sessions in real time", seconds)
+    hops_s, lone_s = _hops(engine, voiceprint, voiced)
+    advance("a lone session", seconds)
+    encoder = encoder_alone(engine.encoder)
     return EngineCost(
         seconds=seconds,
-        streams_per_core=streams_per_core,
-        speech_share=speech_share,
-        hop_ms=dict(zip(("p50", "p95", "p99"), map(float, percentiles), strict=True)),
+        streams=streams,
+        lone_streams_per_core=seconds / lone_s,
+        encoder=encoder,
+        hop_s=engine.encoder.hop_samples / engine.encoder.sample_rate,
+        hop_ms=percentiles_ms(hops_s),
+        loaded=loaded,
         state_bytes=engine.encoder.state_bytes,
-        matrix_rate_fraction=_matrix_rate_fraction(engine, cpu_s / len(hops_s), matrix_gflops),
+        matrix_rate_fraction=_matrix_rate_fraction(engine, encoder.hop_s, matrix_gflops),
         hour=_long_session(engine, voiceprint, minutes, advance),
     )
 
@@ -164,40 +203,21 @@ def _warmed_up(engine: Engine) -> Voiceprint:
     return session.voiceprint(_NEVER_STORED)
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
-    """20 ms at a time, as telephony sends it."""
-    for start in range(0, len(data), _CHUNK_BYTES):
-        yield data[start : start + _CHUNK_BYTES]
-
-
-def _cost(engine: Engine, voiceprint: Voiceprint, data: bytes) -> tuple[float, float]:
-    """CPU seconds of one session over ``data``, and its net speech."""
-    start = time.process_time()
+def _hops(engine: Engine, voiceprint: Voiceprint, data: bytes) -> tuple[list[float], float]:
+    """Wall seconds of each hop of a lone session over ``data``, and CPU seconds of it all."""
     session = engine.verify(voiceprint)
-    for chunk in _chunks(data):
-        session.push(chunk)
-    events = session.finish()
-    cost_s = time.process_time() - start
-    return cost_s, sum(e.net_speech_s for e in events if isinstance(e, SessionEnded))
-
-
-def _hops(engine: Engine, voiceprint: Voiceprint, data: bytes) -> tuple[NDArray[np.float64], float]:
-    """Wall seconds of each hop, and CPU seconds of the network in all of them."""
-    session = engine.verify(voiceprint)
-    walls: list[float] = []
-    cpu_s = 0.0
-    for chunk in _chunks(data):
-        session.feed(chunk)
+    walls_s: list[float] = []
+    cpu_begun = time.process_time()
+    for packet in packets(data):
+        session.feed(packet)
         begun = time.perf_counter()
         while (hop := session.next_hop()) is not None:
-            cpu_begun = time.process_time()
             embedding, state = engine.encoder.step(hop.pcm, hop.state)
-            cpu_s += time.process_time() - cpu_begun
             session.complete(hop, embedding[0], state)
             now = time.perf_counter()
-            walls.append(now - begun)
+            walls_s.append(now - begun)
             begun = now
-    return np.array(walls, dtype=np.float64), cpu_s
+    return walls_s, time.process_time() - cpu_begun
 
 
 def _matrix_rate_fraction(
@@ -239,7 +259,7 @@ def _long_session(
 
 def _run(session: VerificationSession, data: bytes) -> Stretch:
     start = time.process_time()
-    for chunk in _chunks(data):
-        session.push(chunk)
+    for packet in packets(data):
+        session.push(packet)
     cost_s = time.process_time() - start
     return Stretch(cost_s * _SECOND_BYTES / len(data), resident_mb())

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamsv.encoder.batching import Batcher, Stepped
     from streamsv.encoder.encoder import Encoder, State
+    from streamsv.encoder.slots import SlotState
 
 _HOMES = {
     "Batcher": "batching",
     "Encoder": "encoder",
+    "SlotState": "slots",
     "State": "encoder",
     "Stepped": "batching",
 }
 
-__all__ = ["Batcher", "Encoder", "State", "Stepped"]
+__all__ = ["Batcher", "Encoder", "SlotState", "State", "Stepped"]
 
 
 def __getattr__(name: str) -> Any:

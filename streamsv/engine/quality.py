@@ -16,9 +16,12 @@ class QualityWatch:
 
     def look(self, levels: Levels, at_s: float) -> list[QualityWarning]:
         """The warnings that are due at ``at_s``, seconds of media time."""
+        found = self._found(levels)
+        if not found:
+            return []
         due = [
             QualityWarning(at_s, quality, detail)
-            for quality, detail in self._found(levels)
+            for quality, detail in found
             if at_s >= self._quiet_until.get(quality, 0.0)
         ]
         for warning in due:

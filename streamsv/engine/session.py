@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,10 @@ from streamsv.events import Event, SessionStarted
 Floats = NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class Hop:
     """One step for the network: the ``number``-th of its session, from 0; ``pcm`` (1,
-    hop_samples) float32 and the stream's ``state``.
+    hop_samples) float32 and the stream's ``state``. Not to be changed.
     """
 
     number: int
@@ -122,7 +123,7 @@ class Session(abc.ABC):
                 f"{embedding.shape}; pass the hop's row of a batch.",
                 str(embedding.shape),
             )
-        if not np.isfinite(embedding).all():
+        if not math.isfinite(embedding.dot(embedding)):
             raise ModelLoadError(
                 "The network gave an embedding that is not finite. The model file is damaged; "
                 "install streamsv again, or export the model again.",

@@ -34,10 +34,11 @@ from streamsv.events import AudioGap, Event, SpeechEnded, SpeechStarted
 Floats = NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class QueuedHop:
     """A hop that waits for the network: its number from 0, ``pcm`` (hop_samples,) float32, where
-    it ends in the source, and the levels there.
+    it ends in the source, and the levels there. Not changed once it is made; not frozen, because
+    that would double what it costs to make one.
     """
 
     number: int
@@ -105,7 +106,11 @@ class HopStream:
         self._origin_s = 0.0
         self._source_samples = 0
         self._position = 0
-        self._held = np.zeros(0, np.float32)
+        self._filling = np.empty(hop_samples, np.float32)
+        self._filled = 0
+        self._waiting: list[Floats] = []
+        self._waiting_samples = 0
+        self._wanted_samples = FRAME_SAMPLES
         self._hops = 0
         self._stretch: list[Floats]
         self._start_stretch()
@@ -126,7 +131,12 @@ class HopStream:
         """Take any number of bytes. Raises UnsupportedAudio and changes nothing if they are bad."""
         pcm = self._decoder.decode(chunk)
         self._source_samples += len(pcm)
-        self._take(self._resampler.push(pcm))
+        if self.audio.sample_rate != SAMPLE_RATE:
+            pcm = self._resampler.push(pcm)
+        self._waiting.append(pcm)
+        self._waiting_samples += len(pcm)
+        if self._waiting_samples >= self._wanted_samples:
+            self._take_waiting()
 
     def gap(self, gap_s: float) -> None:
         """The source lost ``gap_s`` seconds: time goes on, speech ends, filters start anew."""
@@ -150,7 +160,7 @@ class HopStream:
     def finish(self) -> None:
         """The source has ended: what is in the filters is used, less than a hop is dropped."""
         self._flush()
-        self._held = np.zeros(0, np.float32)
+        self._filled = 0
         if self._stretch_samples and 2 * self._stretch_left <= self._stretch_samples:
             self._end_stretch()
         self._start_stretch()
@@ -163,9 +173,27 @@ class HopStream:
         self._gate.reset(self._position)
 
     def _flush(self) -> None:
+        self._take_waiting()
         self._take(self._resampler.finish())
         self._decoder.reset()
         self._follow(self._gate.finish())
+        self._wanted_samples = FRAME_SAMPLES
+
+    def _take_waiting(self) -> None:
+        """Take what was fed, now that it changes something.
+
+        Outside speech each frame of the gate may begin some. Inside, nothing is to be had before
+        the frame in which the hop is full, and one look at some frames costs less than as many.
+        """
+        if self._waiting:
+            waiting = self._waiting
+            pcm = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            self._waiting, self._waiting_samples = [], 0
+            self._take(pcm)
+        frames = 1
+        if self._gate.is_open:
+            frames = -(-(self._hop_samples - self._filled) // FRAME_SAMPLES)
+        self._wanted_samples = frames * FRAME_SAMPLES - self._gate.held_samples
 
     def _take(self, pcm: Floats) -> None:
         while self._stretch_samples and len(pcm) >= self._stretch_left:
@@ -179,7 +207,9 @@ class HopStream:
             self._stretch.append(pcm)
             self._stretch_left -= len(pcm)
         self._position += len(pcm)
-        self._follow(self._gate.push(pcm))
+        outputs = self._gate.push(pcm)
+        if outputs:
+            self._follow(outputs)
 
     def _end_stretch(self) -> None:
         heard = np.concatenate(self._stretch)
@@ -204,18 +234,23 @@ class HopStream:
 
     def _follow(self, outputs: list[Onset | Speech | Offset]) -> None:
         for output in outputs:
-            if isinstance(output, Onset):
+            if isinstance(output, Speech):
+                self._queue_hops(output)
+            elif isinstance(output, Onset):
                 self.queue.append(SpeechStarted(output.position / SAMPLE_RATE))
-            elif isinstance(output, Offset):
+            else:
                 ended = SpeechEnded(output.position / SAMPLE_RATE, self.net_speech_s)
                 self.queue.append(ended)
-            else:
-                self._queue_hops(output)
 
     def _queue_hops(self, speech: Speech) -> None:
-        self._held = np.concatenate([self._held, speech.pcm])
-        while len(self._held) >= self._hop_samples:
-            pcm, self._held = self._held[: self._hop_samples], self._held[self._hop_samples :]
-            end = speech.end_position - len(self._held)
-            self.queue.append(QueuedHop(self._hops, pcm, end, speech.levels))
-            self._hops += 1
+        pcm, taken = speech.pcm, 0
+        while taken < len(pcm):
+            part = pcm[taken : taken + self._hop_samples - self._filled]
+            self._filling[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            taken += len(part)
+            if self._filled == self._hop_samples:
+                end = speech.end_position - (len(pcm) - taken)
+                self.queue.append(QueuedHop(self._hops, self._filling, end, speech.levels))
+                self._hops += 1
+                self._filling, self._filled = np.empty(self._hop_samples, np.float32), 0

@@ -25,7 +25,7 @@ from streamsv.events import (
 )
 from streamsv.scoring.calibration import Calibration
 from streamsv.scoring.policy import ThresholdPolicy
-from streamsv.scoring.similarity import cosine
+from streamsv.scoring.similarity import Directions
 from streamsv.voiceprints import Voiceprint
 
 Floats = NDArray[np.float32]
@@ -69,7 +69,7 @@ class VerificationSession(Session):
         super().__init__(encoder, config, audio, mode, speakers)
         self._mode = mode
         self._speakers = speakers
-        self._embeddings = np.stack([voiceprint.embedding for voiceprint in voiceprints])
+        self._directions = Directions(np.stack([vp.embedding for vp in voiceprints]))
         self._calibration = calibration
         channels = [calibration.channel_of_trial(vp.channel, audio.channel) for vp in voiceprints]
         self._rows_of_channel = {
@@ -99,7 +99,7 @@ class VerificationSession(Session):
 
     def _scores(self, embedding: Floats, net_speech_s: float) -> tuple[Score, ...]:
         """The scores to show: all that are claimed, or the best candidates, best first."""
-        cosines = cosine(embedding, self._embeddings)
+        cosines = self._directions.cosine(embedding)
         llrs = np.empty(len(cosines))
         for channel, rows in self._rows_of_channel.items():
             llrs[rows] = self._calibration.llr(cosines[rows], net_speech_s, channel)

@@ -1,8 +1,8 @@
 """Causal convolutions over time, channels last, with their left context as state.
 
-A convolution here is a sum of shifted inputs (depthwise) or one matrix product over gathered
-taps (dense). Both forms keep the layout (batch, frames, channels) through the whole network, so
-that the exported graph has no transposition and one large product for all frames of all streams.
+A convolution here is a filter for each channel (depthwise) or one matrix product over gathered
+taps (dense). Both take and give the layout (batch, frames, channels), so that the exported graph
+has one large product for all frames of all streams.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from streamsv.nn.products import dense, filter_frames, filter_planes, from_planes, to_planes
 from streamsv.nn.streaming import State, Streaming
 
 
@@ -37,12 +37,19 @@ class DepthwiseConv(Streaming):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, frames, channels) -> the same shape."""
-        frames = x.shape[1]
         padded = torch.cat([state["left"].to(x.dtype), x], dim=1)
-        y = self.bias + padded[:, :frames] * self.weight[0]
-        for k in range(1, self.kernel):
-            y = y + padded[:, k : k + frames] * self.weight[k]
-        return y, {"left": padded[:, frames:].float()}
+        following = {"left": padded[:, x.shape[1] :].float()}
+        if torch.compiler.is_exporting():
+            return from_planes(self.valid_planes(to_planes(padded))), following
+        return self.valid(padded), following
+
+    def valid(self, padded: Tensor) -> Tensor:
+        """Where the filter fits wholly: (batch, frames, channels), fewer by kernel - 1 frames."""
+        return filter_frames(padded, self.weight, self.bias)
+
+    def valid_planes(self, planes: Tensor) -> Tensor:
+        """:meth:`valid` on (batch, channels, 1, frames)."""
+        return filter_planes(planes, self.weight, self.bias)
 
 
 class StridedConv(Streaming):
@@ -73,7 +80,8 @@ class StridedConv(Streaming):
         padded = torch.cat([state["left"].to(x.dtype), x], dim=1)
         last = frames - self.stride + 1
         taps = [padded[:, k : k + last : self.stride] for k in range(self.kernel)]
-        return self.linear(torch.cat(taps, dim=2)), {"left": padded[:, frames:].float()}
+        y = dense(torch.cat(taps, dim=2), self.linear.weight, self.linear.bias)
+        return y, {"left": padded[:, frames:].float()}
 
 
 class GroupedConv(Streaming):
@@ -128,7 +136,7 @@ class GroupedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, frames, features_in) -> (batch, frames, features_out)."""
         if self.groups == 1:
-            return F.linear(x, self.weight[0].t(), self.bias)
+            return dense(x, self.weight[0].t(), self.bias)
         batch, frames, features = x.shape
         blocks = x.reshape(batch * frames, self.groups, features // self.groups).transpose(0, 1)
         y = torch.matmul(blocks, self.weight).transpose(0, 1)

@@ -22,7 +22,7 @@ SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 320
 _WINDOW = 400
 _SHIFT = 160
-_PIECE = 80
+_LEFT = 320
 _FFT = 512
 
 
@@ -83,9 +83,11 @@ class LogMel(Streaming):
         cosine, sine = folded_fourier_matrices()
         self.floor = config.log_floor
         self.prior_frames = config.norm_prior_s * SAMPLE_RATE / _SHIFT
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
-        self.register_buffer("mel", mel_filters(config.mels), persistent=False)
+        mel = mel_filters(config.mels)
+        heard = mel.sum(dim=1) > 0
+        self.register_buffer("cosine", cosine[:, heard].contiguous(), persistent=False)
+        self.register_buffer("sine", sine[:, heard].contiguous(), persistent=False)
+        self.register_buffer("mel", mel[heard].contiguous(), persistent=False)
         self.register_buffer("mean", torch.zeros(config.mels))
         self.register_buffer("scale", torch.ones(config.mels))
 
@@ -95,37 +97,37 @@ class LogMel(Streaming):
         self.scale.copy_(1.0 / std)
 
     def init_state(self, batch: int) -> State:
-        """``left`` (batch, 240) samples, ``mean`` (batch, 1, mels), ``count`` (batch, 1, 1)."""
+        """``left`` (batch, 320) samples, ``mean`` (batch, 1, mels), ``count`` (batch, 1, 1)."""
         return {
-            "left": self.zeros(batch, _WINDOW - _SHIFT),
+            "left": self.zeros(batch, _LEFT),
             "mean": self.zeros(batch, 1, self.mean.shape[0]) + self.mean,
             "count": self.zeros(batch, 1, 1) + self.prior_frames,
         }
 
     def log_energies(self, samples: Tensor) -> Tensor:
-        """(batch, 240 + 160 n) samples -> (batch, n, mels), not normalized."""
-        batch, total = samples.shape
-        frames = (total - _WINDOW + _SHIFT) // _SHIFT
-        pieces = samples.reshape(batch, total // _PIECE, _PIECE)
-        per_shift = _SHIFT // _PIECE
-        last = per_shift * (frames - 1) + 1
-        windows = torch.cat(
-            [pieces[:, j : j + last : per_shift] for j in range(_WINDOW // _PIECE)], dim=2
-        )
-        first, second = windows[..., : _WINDOW // 2], windows[..., _WINDOW // 2 :].flip(-1)
-        real = torch.matmul(first + second, self.cosine)
-        imaginary = torch.matmul(first - second, self.sine)
+        """(batch, 320 + 160 n) samples -> (batch, n, mels), not normalized.
+
+        A window is the second half of one shift, the whole of the next and that of the one
+        after; it is put together already folded, its later half read backwards.
+        """
+        shifts = samples.reshape(-1, samples.shape[1] // _SHIFT, _SHIFT)
+        backwards = shifts.flip(2)
+        half, rest = _SHIFT // 2, _WINDOW // 2 - _SHIFT // 2
+        early = torch.cat([shifts[:, :-2, half:], shifts[:, 1:-1, :rest]], dim=2)
+        late = torch.cat([backwards[:, 2:], backwards[:, 1:-1, : _SHIFT - rest]], dim=2)
+        real = torch.matmul(early + late, self.cosine)
+        imaginary = torch.matmul(early - late, self.sine)
         power = torch.matmul(real * real + imaginary * imaginary, self.mel)
         return torch.log(power + self.floor)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, samples, 1) -> (batch, samples / 160, mels)."""
         with torch.autocast(x.device.type, enabled=False):
-            samples = torch.cat([state["left"], x[:, :, 0].float()], dim=1)
+            samples = torch.cat([state["left"], x.squeeze(2).float()], dim=1)
             energies = self.log_energies(samples)
             means, count = running_mean(energies, state["mean"], state["count"])
             following = {
-                "left": samples[:, -(_WINDOW - _SHIFT) :],
+                "left": samples[:, -_LEFT:],
                 "mean": means[:, -1:],
                 "count": count,
             }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from streamsv.nn.products import dense
 from streamsv.nn.streaming import State, Streaming
 
 
@@ -54,8 +55,14 @@ class RunningSummary(Streaming):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, frames, channels) -> the same shape."""
-        means, count = running_mean(torch.relu(self.inward(x)), state["mean"], state["count"])
-        return self.outward(means.to(x.dtype)), {"mean": means[:, -1:], "count": count}
+        means, following = self.means(x, state)
+        return dense(means.to(x.dtype), self.outward.weight, self.outward.bias), following
+
+    def means(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """What is sent outward: the mean so far at each frame, (batch, frames, summary)."""
+        heard = torch.relu(dense(x, self.inward.weight, self.inward.bias))
+        means, count = running_mean(heard, state["mean"], state["count"])
+        return means, {"mean": means[:, -1:], "count": count}
 
 
 class ToeplitzMixing(Streaming):

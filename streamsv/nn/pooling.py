@@ -8,11 +8,14 @@ merged with the state; merging is exact, so calls can be split, paused and joine
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamsv.nn.config import HOP_FRAMES, ModelConfig
+from streamsv.nn.products import dense
 from streamsv.nn.streaming import State, Streaming
 
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -57,6 +60,13 @@ def scan_moments(moments: Moments) -> Moments:
     return moments
 
 
+def frame_scores(net: nn.Sequential, x: Tensor) -> Tensor:
+    """The small net that weighs frames: linear, ReLU, linear."""
+    inward, _, outward = cast("tuple[nn.Linear, nn.ReLU, nn.Linear]", tuple(net))
+    hidden = torch.relu(dense(x, inward.weight, inward.bias))
+    return dense(hidden, outward.weight, outward.bias)
+
+
 class AttentiveStatistics(Streaming):
     """Attentive statistics pooling (Okabe et al. 2018) without the utterance-wide context.
 
@@ -88,7 +98,10 @@ class AttentiveStatistics(Streaming):
         """(batch, 4 hops, pooling_dim) -> (batch, hops, 2 * pooling_dim)."""
         batch, frames, size = x.shape
         shape = (batch, frames // HOP_FRAMES, HOP_FRAMES, size)
-        logits = self.attend(x).float().reshape(shape)
+        logits = frame_scores(self.attend, x).float()
+        if torch.compiler.is_exporting():
+            return self._one_hop(logits, x.float(), state)
+        logits = logits.reshape(shape)
         values = x.float().reshape(shape)
         peak = logits.amax(dim=2)
         weights = torch.exp(logits - peak[:, :, None])
@@ -105,6 +118,25 @@ class AttentiveStatistics(Streaming):
             "mean": mean[:, -1:],
             "spread": spread[:, -1:],
         }
+        return torch.cat([mean, deviation], dim=2), following
+
+    @staticmethod
+    def _one_hop(logits: Tensor, values: Tensor, state: State) -> tuple[Tensor, State]:
+        """One hop merged with the state without moments of its own, for the exported graph.
+
+        The update of mean and spread is that of West (1979), for all frames of the hop at once.
+        """
+        peak = torch.maximum(state["peak"], logits.amax(dim=1, keepdim=True))
+        weights = torch.exp(logits - peak)
+        kept = torch.exp(state["peak"] - peak)
+        weight = state["weight"] * kept + weights.sum(dim=1, keepdim=True)
+        offsets = values - state["mean"]
+        pulls = weights * offsets
+        shift = pulls.sum(dim=1, keepdim=True) / weight
+        mean = state["mean"] + shift
+        spread = state["spread"] * kept + (pulls * (offsets - shift)).sum(dim=1, keepdim=True)
+        deviation = torch.sqrt(torch.clamp(spread / weight, min=1e-4))
+        following = {"peak": peak, "weight": weight, "mean": mean, "spread": spread}
         return torch.cat([mean, deviation], dim=2), following
 
 
@@ -144,7 +176,7 @@ class XiPooling(Streaming):
         """(batch, 4 hops, pooling_dim) -> (batch, hops, 2 * pooling_dim)."""
         batch, frames, size = x.shape
         shape = (batch, frames // HOP_FRAMES, HOP_FRAMES, size)
-        precisions = F.softplus(self.judge(x).float()).square().reshape(shape)
+        precisions = F.softplus(frame_scores(self.judge, x).float()).square().reshape(shape)
         offsets = x.float().reshape(shape) - state["mean"][:, :, None]
         fresh = torch.cumsum(precisions.sum(dim=2), dim=1)
         precision = state["precision"] + fresh

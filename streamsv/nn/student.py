@@ -13,6 +13,7 @@ from streamsv.nn.config import HOP_SAMPLES, ModelConfig
 from streamsv.nn.frontend import LogMelFrontEnd, WaveformFrontEnd
 from streamsv.nn.mixer import MixerBlock
 from streamsv.nn.pooling import AttentiveStatistics, XiPooling
+from streamsv.nn.products import dense
 from streamsv.nn.streaming import Composite, State, Streaming, named, part
 
 
@@ -74,12 +75,13 @@ class Student(Composite):
         summed = hidden[0] * self.block_weights[0]
         for index, layer in enumerate(hidden[1:], start=1):
             summed = summed + layer * self.block_weights[index]
-        frames = F.relu(self.lift(self.norm(summed)))
+        frames = F.relu(dense(self.norm(summed), self.lift.weight, self.lift.bias))
         pooled, pool = self.pool.step(frames, part(state, "pool"))
         following |= named("pool", pool)
         log_precision = None
         if pooled.shape[2] != self.pool.features:
             log_precision = pooled[:, :, self.pool.features :].mean(dim=2)
             pooled = pooled[:, :, : self.pool.features]
-        embedding = F.normalize(self.embed(self.pool_norm(pooled)).float(), dim=2, eps=1e-6)
+        embedding = dense(self.pool_norm(pooled), self.embed.weight, self.embed.bias)
+        embedding = F.normalize(embedding.float(), dim=2, eps=1e-6)
         return Details(embedding, frames, hidden, log_precision), following

@@ -9,6 +9,7 @@ with t because frames are not independent; it is fitted, not assumed
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import math
@@ -117,10 +118,23 @@ class Calibration:
                 f"net_speech_s must be above 0; got {net_speech_s}. Score after the first hop.",
                 net_speech_s,
             )
-        at, knots = math.log(net_speech_s), np.log(self.knots_s)
-        slope, offset = np.interp(at, knots, line.slope), np.interp(at, knots, line.offset)
+        slope, offset = self._at(net_speech_s, line)
         llrs = slope * np.asarray(cosine, dtype=np.float64) + offset
         return llrs if isinstance(cosine, np.ndarray) else float(llrs)
+
+    def _at(self, net_speech_s: float, line: Line) -> tuple[float, float]:
+        """Slope and offset after so much speech; in plain Python, being two numbers a hop."""
+        knots_s = self.knots_s
+        right = bisect.bisect_right(knots_s, net_speech_s)
+        if right in (0, len(knots_s)):
+            end = 0 if right == 0 else -1
+            return line.slope[end], line.offset[end]
+        left = right - 1
+        span = math.log(knots_s[right]) - math.log(knots_s[left])
+        way = (math.log(net_speech_s) - math.log(knots_s[left])) / span
+        slope = line.slope[left] + way * (line.slope[right] - line.slope[left])
+        offset = line.offset[left] + way * (line.offset[right] - line.offset[left])
+        return slope, offset
 
     def channel_of_trial(self, enrolled_on: str, heard_on: str) -> str:
         """The channel whose line judges a trial: that of both sides, or ``mixed`` if they differ.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,50 @@ def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.floating[
     >>> cosine(np.array([1.0, 0.0]), np.array([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).tolist()
     [1.0, 0.0, -1.0]
     """
-    if a.ndim != 1 or b.ndim != 2 or b.shape[1] != a.shape[0]:
-        raise ModelMismatch(
-            f"Embeddings of one model have one size: expected (d,) and (n, d), got {a.shape} and "
-            f"{b.shape}. Enroll the voiceprint again with the model that is loaded.",
-            f"{a.shape}, {b.shape}",
-        )
-    single = a.dtype == np.float32 and b.dtype == np.float32
-    one = a.astype(np.float64)
-    rows = b.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(one)
-    angles = np.clip(rows @ one / np.where(lengths > 0, lengths, 1.0), -1.0, 1.0)
-    return angles.astype(np.float32 if single else np.float64)
+    return Directions(b).cosine(a)
+
+
+class Directions:
+    """Embeddings that others are compared with again and again, such as all voiceprints of a call.
+
+    Parameters
+    ----------
+    embeddings:
+        Shape (n, d). Their lengths are divided out here, once; float32 stays float32, anything
+        else is float64.
+    """
+
+    def __init__(self, embeddings: npt.NDArray[Any]) -> None:
+        if embeddings.ndim != 2:
+            raise _misfit("(n, d)", embeddings.shape)
+        rows = embeddings.astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        self._units: npt.NDArray[np.floating[Any]] = rows / np.where(lengths > 0, lengths, 1.0)
+        if embeddings.dtype == np.float32:
+            self._units = self._units.astype(np.float32)
+
+    def cosine(self, embedding: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
+        """The cosine of the angle between ``embedding`` (d,) and each row: (n,), in [-1, 1].
+
+        As :func:`cosine`, which does both for once.
+        """
+        if embedding.ndim != 1 or embedding.shape[0] != self._units.shape[1]:
+            raise _misfit(f"({self._units.shape[1]},)", embedding.shape)
+        units = self._units
+        if embedding.dtype != units.dtype:
+            embedding, units = embedding.astype(np.float64), units.astype(np.float64, copy=False)
+        length = math.sqrt(embedding.dot(embedding))
+        angles: npt.NDArray[np.floating[Any]] = units.dot(embedding)
+        if length > 0:
+            angles /= length
+        np.minimum(angles, 1.0, out=angles)
+        np.maximum(angles, -1.0, out=angles)
+        return angles
+
+
+def _misfit(expected: str, given: tuple[int, ...]) -> ModelMismatch:
+    return ModelMismatch(
+        f"Embeddings of one model have one size: expected {expected}, got {given}. "
+        "Enroll the voiceprint again with the model that is loaded.",
+        str(given),
+    )

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamsv.audio.level import LevelMeter, frame_power, power_dbfs
+from streamsv.audio.level import (
+    LevelMeter,
+    clipped_samples,
+    frame_power,
+    levels_at,
+    power_dbfs,
+)
 
 FRAME = 480
 
@@ -14,7 +22,7 @@ def add(meter: LevelMeter, frame: np.ndarray, is_speech: bool, times: int = 1) -
     frame = frame.astype(np.float32)
     for _ in range(times):
         if is_speech:
-            meter.add_speech(frame, frame_power(frame))
+            meter.add_speech(frame_power(frame), len(frame), clipped_samples(frame))
         else:
             meter.add_noise(frame_power(frame), len(frame))
 
@@ -31,6 +39,13 @@ def test_dc_has_no_power():
     assert frame_power(np.full(FRAME, 0.7, np.float32)) < 1e-12
     shifted = frame_power((tone(0.1) + 0.5).astype(np.float32))
     assert shifted == pytest.approx(0.005, rel=1e-3)
+
+
+@given(st.floats(-0.9, 0.9), st.floats(1e-3, 0.1))
+def test_the_power_is_the_variance_however_large_the_mean(mean, amplitude):
+    frame = (mean + tone(amplitude)).astype(np.float32)
+    variance = np.var(frame.astype(np.float64))
+    assert frame_power(frame) == pytest.approx(variance, rel=1e-3)
 
 
 @pytest.mark.parametrize(("power", "dbfs"), [(1.0, 0.0), (0.01, -20.0), (0.0, -120.0)])
@@ -122,3 +137,29 @@ def test_five_seconds_of_speech_with_one_pause_are_not_taken_for_noise():
     add(meter, tone(0.001), False)
     add(meter, tone(0.1), True, 160)
     assert meter.levels.noise_dbfs == pytest.approx(-63, abs=0.1)
+
+
+@given(st.lists(st.sampled_from([1e-5, 1e-4, 3e-4, 1e-3, 1e-2]), min_size=1, max_size=400))
+def test_the_floor_is_the_least_mean_of_five_frames_in_the_last_five_seconds(powers):
+    meter = LevelMeter()
+    for power in powers:
+        meter.add_speech(power, FRAME, 0)
+    means = [sum(powers[i : i + 5]) / 5 for i in range(len(powers) - 4)]
+    floors = [min(means[i - 166 : i]) for i in range(167, len(means) + 1)]
+    noise_sum = weight = 0.0
+    for floor in floors:
+        keep = np.exp(-0.03 / 10)
+        noise_sum, weight = keep * noise_sum + floor, keep * weight + 1
+    if not floors:
+        assert meter.levels.noise_dbfs is None
+    else:
+        assert meter.levels.noise_dbfs == pytest.approx(10 * np.log10(noise_sum / weight))
+
+
+def test_a_moment_tells_its_levels_whatever_comes_later():
+    meter = LevelMeter()
+    add(meter, tone(0.1), True, 20)
+    add(meter, tone(0.01), False, 20)
+    moment, levels = meter.moment, meter.levels
+    add(meter, np.ones(FRAME), True, 50)
+    assert levels_at(moment) == levels != meter.levels

@@ -15,7 +15,7 @@ from streamsv.bench.report import bench
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
 
-SHORT = {"seconds": 4.0, "minutes": 5 / 60}
+SHORT = {"seconds": 4.0, "minutes": 5 / 60, "sessions": 4}
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,22 @@ def test_every_figure_is_in_the_json(engine: Engine) -> None:
     seen: list[tuple[float, float, str]] = []
     report = bench(engine, **SHORT, progress=lambda *call: seen.append(call))
     shown = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert list(shown) == ["engine", "machine"]
+    assert list(shown) == ["engine", "rivals", "server", "machine"]
+    assert (shown["rivals"], shown["server"]) == ({}, None)
     figures = shown["engine"]
     assert set(figures["streams_per_core"]) == set(figures["speech_share"]) == {"voiced", "call"}
     assert all(streams > 0 for streams in figures["streams_per_core"].values())
     assert figures["speech_share"]["call"] < figures["speech_share"]["voiced"]
     assert 0 < figures["hop_ms"]["p50"] <= figures["hop_ms"]["p95"] <= figures["hop_ms"]["p99"]
+    loaded = figures["loaded"]
+    assert loaded["sessions"] >= 1
+    assert 0 < loaded["hop_ms"]["p50"] <= loaded["hop_ms"]["p95"] <= loaded["hop_ms"]["p99"]
+    assert figures["encoder_streams_per_core"] > 0
+    assert figures["lone_streams_per_core"] > 0
+    assert figures["updates_per_hop"] == {"voiced": 1.0, "call": 1.0}
+    for profile in figures["profile_us"].values():
+        assert {"decode", "gate", "encoder", "batching"} < set(profile)
+        assert all(spent >= 0 for spent in profile.values())
     assert figures["state_bytes"] == engine.encoder.state_bytes
     assert "matrix_rate_fraction" in figures
     hour = figures["hour"]
@@ -58,6 +68,11 @@ def test_the_matrix_rate_is_reached_in_part_when_the_model_tells_its_size() -> N
 def test_too_little_audio_is_refused(engine: Engine, lengths: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="at least 4 s"):
         measure_engine(engine, **lengths)
+
+
+def test_no_session_is_refused(engine: Engine) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        measure_engine(engine, sessions=0)
 
 
 def test_the_matrix_rate_is_measured_on_this_machine() -> None:

@@ -75,7 +75,7 @@ AT_HOME = {
     "soundfile": {"audio", "training", "bench", "evaluation"},
     "sounddevice": {"audio"},
     "sqlite3": {"voiceprints"},
-    "websockets": {"server", "client"},
+    "websockets": {"server", "client", "bench"},
     "typer": {"cli"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -22,7 +22,7 @@ from streamsv.nn.frontend import (
 )
 from streamsv.nn.streaming import Streaming
 
-WINDOW, SHIFT, FFT = 400, 160, 512
+WINDOW, SHIFT, LEFT, FFT = 400, 160, 320, 512
 CONFIG = ModelConfig(dim=16, group_groups=16, waveform_channels=12)
 
 
@@ -45,7 +45,7 @@ def direct_mel_power(pcm: NDArray[np.float64], bands: int) -> NDArray[np.float64
 
 def log_energies(layer: LogMel, pcm: Tensor) -> Tensor:
     """(batch, samples) -> (batch, frames, mels), from a fresh state."""
-    return layer.log_energies(torch.nn.functional.pad(pcm, (WINDOW - SHIFT, 0)))
+    return layer.log_energies(torch.nn.functional.pad(pcm, (LEFT, 0)))
 
 
 def seen(output: Tensor, pcm: Tensor) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from streamsv.nn.config import ModelConfig
-from streamsv.nn.mixer import ChannelMLP, HalfRate
+from streamsv.nn.mixer import ChannelMLP, HalfRate, TokenMixing
 
 
 @pytest.mark.parametrize("activation", ["gelu", "mfm"])
@@ -34,6 +34,21 @@ def test_the_half_rate_branch_holds_each_pair_for_the_two_frames_after_its_first
     x = torch.randn(1, 6, 8)
     y = layer(x)
     slow = layer.mlp((x[:, ::2] + x[:, 1::2]) / 2)
-    assert not y[:, 0].any()
+    torch.testing.assert_close(y[:, 0], layer.mlp.outward.bias[None])
     torch.testing.assert_close(y[:, 1:5], slow[:, :2].repeat_interleave(2, dim=1))
     torch.testing.assert_close(y[:, 5], slow[:, 2])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["gelu", "mfm"])
+def test_the_local_part_is_two_convolutions_over_one_left_padding(activation: str) -> None:
+    config = ModelConfig(dim=8, group_groups=8, memory="none", activation=activation)
+    layer = TokenMixing(config)
+    for weight in layer.parameters():
+        weight.normal_()
+    x = torch.randn(2, 9, 8)
+    y = torch.nn.functional.pad(layer.norm(x).transpose(1, 2), (8, 0))
+    for conv in (layer.wide, layer.narrow):
+        y = torch.nn.functional.conv1d(y, conv.weight.t()[:, None], conv.bias, groups=8)
+        y = layer.activation(y) if conv is layer.wide else y
+    torch.testing.assert_close(layer(x), x + y.transpose(1, 2), rtol=1e-4, atol=1e-4)

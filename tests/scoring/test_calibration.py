@@ -51,6 +51,15 @@ def test_between_knots_the_line_is_linear_in_log_seconds(calibration: Calibratio
     assert calibration.llr(0.5, middle, "wideband") == pytest.approx(25 * 0.5 - 7)
 
 
+@given(st.floats(0.01, 100.0), st.floats(-1.0, 1.0))
+def test_llrs_are_those_of_numpys_interpolation(seconds: float, cosine: float) -> None:
+    line = Line((10.0, 20.0, 30.0), (-2.0, -5.0, -9.0))
+    calibration = Calibration("abc", (1.0, 2.0, 10.0), {"wideband": line})
+    at, knots = np.log(seconds), np.log(calibration.knots_s)
+    expected = np.interp(at, knots, line.slope) * cosine + np.interp(at, knots, line.offset)
+    assert calibration.llr(cosine, seconds, "wideband") == pytest.approx(expected, abs=1e-9)
+
+
 def test_outside_the_knots_the_nearest_line_holds(calibration: Calibration) -> None:
     assert calibration.llr(0.5, 0.08, "wideband") == calibration.llr(0.5, 1.0, "wideband")
     assert calibration.llr(0.5, 3600.0, "wideband") == calibration.llr(0.5, 10.0, "wideband")

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 from streamsv.errors import ModelMismatch
-from streamsv.scoring.similarity import cosine
+from streamsv.scoring.similarity import Directions, cosine
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -37,3 +37,20 @@ def test_a_row_of_zeros_is_like_nothing() -> None:
 def test_embeddings_of_different_sizes_are_refused(shapes: Any) -> None:
     with pytest.raises(ModelMismatch, match="expected"):
         cosine(np.ones(shapes[0]), np.ones(shapes[1]))
+
+
+@pytest.mark.parametrize("kinds", [(np.float32, np.float32), (np.float32, np.float64)])
+def test_directions_are_compared_again_and_again(kinds: Any) -> None:
+    draw = np.random.default_rng(2)
+    rows = draw.normal(size=(50, 64)).astype(kinds[0])
+    directions = Directions(rows)
+    rows_before = rows.copy()
+    for _ in range(3):
+        one = draw.normal(size=64).astype(kinds[1])
+        expected = cosine_similarity(one[None], rows)[0]
+        np.testing.assert_allclose(directions.cosine(one), expected, atol=1e-6)
+    np.testing.assert_array_equal(rows, rows_before)
+
+
+def test_an_embedding_of_zeros_is_like_nothing() -> None:
+    assert Directions(np.ones((2, 3))).cosine(np.zeros(3)).tolist() == [0.0, 0.0]

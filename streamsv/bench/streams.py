@@ -1,0 +1,306 @@
+"""What many sessions cost that share one core and are stepped together.
+
+One process, one thread: each session is fed its 20 ms packets in turn, and whoever has a hop due
+is stepped by a :class:`~streamsv.encoder.Batcher`. The sessions begin at different moments and at
+different places of the audio, so that no more of them are due at once than by chance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsv.audio import SAMPLE_RATE, AudioFormat, Decoder, SpeechGate
+from streamsv.encoder import Batcher, Encoder
+from streamsv.engine import Engine, VerificationSession
+from streamsv.events import ScoreUpdated, SessionEnded
+from streamsv.voiceprints import Voiceprint
+
+PACKET_S = 0.02
+MAX_BATCH = 128
+
+_PACKET_BYTES = 2 * round(PACKET_S * SAMPLE_RATE)
+_STAGGER_PACKETS = 12
+"""240 ms: after that packets, the gate's frames and hops all begin together again."""
+_ALONE_BATCH = 64
+_ALONE_S = 0.5
+_SCORED_HOPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsCost:
+    """What ``sessions`` cost together.
+
+    Fields
+    ------
+    streams_per_core: audio seconds of all sessions for each CPU second.
+    speech_share: how much of the audio was admitted, as a fraction.
+    batch: hops in one call of the network, on average.
+    updates_per_hop: ``score_updated`` for each hop: 1 means an update every hop.
+    profile: CPU microseconds for each 80 ms of audio, by part. ``decode``, ``gate``, ``encoder``
+        and ``scoring and events`` are measured alone on the same audio, with warm caches; ``hops
+        and queue`` and ``batching`` are what is left of the whole.
+    """
+
+    sessions: int
+    streams_per_core: float
+    speech_share: float
+    batch: float
+    updates_per_hop: float
+    profile: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCost:
+    """The network alone, in batches of ``batch``: CPU seconds of one stream's hop."""
+
+    batch: int
+    hop_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedHops:
+    """Hops of ``sessions`` whose packets come in real time, at ``load`` of the core's capacity.
+
+    Fields
+    ------
+    hop_ms: percentiles ``p50``, ``p95``, ``p99`` of the time from the packet that completes a hop
+        to its scored event.
+    """
+
+    sessions: int
+    load: float
+    hop_ms: dict[str, float]
+
+
+def encoder_alone(encoder: Encoder, batch: int = _ALONE_BATCH) -> EncoderCost:
+    """Step the network for half a second of CPU time, with ``batch`` streams in each call."""
+    pcm = np.random.default_rng(0).standard_normal((batch, encoder.hop_samples), dtype=np.float32)
+    pcm *= np.float32(0.05)
+    state = encoder.initial_state(batch)
+    _, state = encoder.step(pcm, state)
+    steps, begun = 0, time.process_time()
+    while (spent := time.process_time() - begun) < _ALONE_S:
+        _, state = encoder.step(pcm, state)
+        steps += 1
+    return EncoderCost(batch, spent / (steps * batch))
+
+
+def measure_streams(
+    engine: Engine,
+    voiceprint: Voiceprint,
+    data: bytes,
+    sessions: int,
+    advance: Callable[[float], None] | None = None,
+) -> StreamsCost:
+    """Run ``sessions`` over all of ``data`` (s16le, 16 kHz, mono), each from another place in it.
+
+    ``advance`` is called with the seconds of each session's audio that were done since the last
+    call.
+    """
+    crowd = _Crowd(engine, voiceprint, data, sessions)
+    batcher = Batcher(engine.encoder, MAX_BATCH)
+    feed_s = step_s = 0.0
+    for _ in range(crowd.rounds):
+        begun = time.process_time()
+        crowd.feed_round()
+        fed = time.process_time()
+        crowd.count(stepped.events for stepped in batcher.step(crowd.sessions))
+        stepped_at = time.process_time()
+        feed_s += fed - begun
+        step_s += stepped_at - fed
+        if advance:
+            advance(PACKET_S)
+    begun = time.process_time()
+    crowd.finish()
+    ending_s = time.process_time() - begun
+    audio_s = sessions * len(data) / (2 * SAMPLE_RATE)
+    spent_s = feed_s + step_s + ending_s
+    batch = crowd.hops / crowd.steps if crowd.steps else 0.0
+    return StreamsCost(
+        sessions=sessions,
+        streams_per_core=audio_s / spent_s,
+        speech_share=crowd.net_speech_s / audio_s,
+        batch=batch,
+        updates_per_hop=crowd.updates / crowd.hops if crowd.hops else 0.0,
+        profile=_profile(
+            engine, voiceprint, data, feed_s / audio_s, (step_s + ending_s) / audio_s, crowd, batch
+        ),
+    )
+
+
+def measure_loaded_hops(
+    engine: Engine, voiceprint: Voiceprint, data: bytes, sessions: int, load: float
+) -> LoadedHops:
+    """Latencies of ``sessions`` whose packets come every 20 ms, evenly spread over these.
+
+    Time is simulated, so that nothing has to sleep: it stands at the moment when a packet comes
+    while there is nothing to do, and goes on by the CPU time that work takes, as it would on a core
+    that nobody else uses.
+    """
+    crowd = _Crowd(engine, voiceprint, data, sessions)
+    batcher = Batcher(engine.encoder, MAX_BATCH)
+    comes_s = np.arange(sessions) * (PACKET_S / sessions)
+    sent = crowd.rounds * sessions
+    waits_s: list[float] = []
+    due_since: dict[VerificationSession, float] = {}
+    now, taken = 0.0, 0
+    while taken < sent:
+        now = max(now, taken // sessions * PACKET_S + comes_s[taken % sessions])
+        begun = time.process_time()
+        while taken < sent:
+            turn, who = divmod(taken, sessions)
+            came = turn * PACKET_S + comes_s[who]
+            if came > now:
+                break
+            crowd.feed(who, turn)
+            due_since.setdefault(crowd.sessions[who], came)
+            taken += 1
+        while stepped := batcher.step(list(due_since)):
+            done = time.process_time()
+            now, begun = now + done - begun, done
+            waits_s += [now - due_since[each.session] for each in stepped]
+        now += time.process_time() - begun
+        due_since.clear()
+    return LoadedHops(sessions, load, percentiles_ms(waits_s))
+
+
+def percentiles_ms(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    """``p50``, ``p95`` and ``p99`` of ``seconds``, in milliseconds; of none, zeros."""
+    found = np.percentile(seconds, [50, 95, 99]) * 1000 if len(seconds) else np.zeros(3)
+    return dict(zip(("p50", "p95", "p99"), map(float, found), strict=True))
+
+
+def packets(data: bytes, start: int = 0) -> Iterator[bytes]:
+    """``data`` 20 ms at a time, as telephony sends it, from byte ``start`` on and round."""
+    turned = data[start:] + data[:start]
+    for begin in range(0, len(turned), _PACKET_BYTES):
+        yield turned[begin : begin + _PACKET_BYTES]
+
+
+class _Crowd:
+    """Sessions, the packets of each, and what they have said."""
+
+    def __init__(self, engine: Engine, voiceprint: Voiceprint, data: bytes, sessions: int) -> None:
+        self.sessions = [engine.verify(voiceprint) for _ in range(sessions)]
+        samples = len(data) // 2
+        self._packets = [
+            list(packets(data, 2 * (number * samples // sessions))) for number in range(sessions)
+        ]
+        self.rounds = len(self._packets[0]) + min(sessions, _STAGGER_PACKETS) - 1
+        self.hops = self.steps = self.updates = 0
+        self.net_speech_s = 0.0
+        self._turn = 0
+
+    def feed(self, who: int, turn: int) -> None:
+        """Give session ``who`` what it gets at ``turn``, if anything."""
+        packet = turn - who % _STAGGER_PACKETS
+        if 0 <= packet < len(self._packets[who]):
+            self.sessions[who].feed(self._packets[who][packet])
+
+    def feed_round(self) -> None:
+        """One packet for everybody."""
+        for who in range(len(self.sessions)):
+            self.feed(who, self._turn)
+        self._turn += 1
+
+    def count(self, answers: Any) -> None:
+        """Count the events of one round of hops."""
+        hops = 0
+        for events in answers:
+            hops += 1
+            self.updates += sum(type(event) is ScoreUpdated for event in events)
+        self.hops += hops
+        self.steps += -(-hops // MAX_BATCH)
+
+    def finish(self) -> None:
+        """End all sessions."""
+        for session in self.sessions:
+            before = self.hops
+            events = session.finish()
+            self.updates += sum(type(event) is ScoreUpdated for event in events)
+            self.hops += sum(type(event) is ScoreUpdated for event in events)
+            self.steps += self.hops - before
+            self.net_speech_s += sum(
+                event.net_speech_s for event in events if isinstance(event, SessionEnded)
+            )
+
+
+def _profile(
+    engine: Engine,
+    voiceprint: Voiceprint,
+    data: bytes,
+    feed_s: float,
+    step_s: float,
+    crowd: _Crowd,
+    batch: float,
+) -> dict[str, float]:
+    """Microseconds for 80 ms of audio by part; ``feed_s`` and ``step_s`` are for a second."""
+    hops_per_s = (
+        crowd.net_speech_s
+        / (len(crowd.sessions) * len(data) / (2 * SAMPLE_RATE))
+        / _hop_s(engine.encoder)
+    )
+    parts = _front_parts(engine, data)
+    encoder_s = encoder_alone(engine.encoder, max(1, round(batch))).hop_s * hops_per_s
+    scoring_s = _scoring_hop_s(engine, voiceprint, data) * hops_per_s
+    parts["hops and queue"] = max(0.0, feed_s - sum(parts.values()))
+    parts["encoder"] = encoder_s
+    parts["scoring and events"] = scoring_s
+    parts["batching"] = max(0.0, step_s - encoder_s - scoring_s)
+    return {name: spent * 0.08 * 1e6 for name, spent in parts.items()}
+
+
+def _hop_s(encoder: Encoder) -> float:
+    return encoder.hop_samples / encoder.sample_rate
+
+
+def _front_parts(engine: Engine, data: bytes) -> dict[str, float]:
+    """CPU seconds of decoding and gating for each second of audio, each alone.
+
+    At 16 kHz nothing is resampled. The gate is given a hop at a time, as it is during speech.
+    """
+    decoder, gate = Decoder(AudioFormat()), SpeechGate(engine.config.gate)
+    begun = time.process_time()
+    decoded = [decoder.decode(packet) for packet in packets(data)]
+    decoded_at = time.process_time()
+    pcm = np.concatenate(decoded)
+    hops = np.split(pcm, range(engine.encoder.hop_samples, len(pcm), engine.encoder.hop_samples))
+    gate_begun = time.process_time()
+    for hop in hops:
+        gate.push(hop)
+    gated_at = time.process_time()
+    seconds = len(pcm) / SAMPLE_RATE
+    return {
+        "decode": (decoded_at - begun) / seconds,
+        "gate": (gated_at - gate_begun) / seconds,
+    }
+
+
+def _scoring_hop_s(engine: Engine, voiceprint: Voiceprint, data: bytes) -> float:
+    """CPU seconds of handing out one hop and taking its answer, without the network."""
+    dimension = engine.encoder.dimension
+    embedding = np.full(dimension, 1 / np.sqrt(dimension), np.float32)
+    spent, hops = 0.0, 0
+    while hops < _SCORED_HOPS:
+        session = engine.verify(voiceprint)
+        for packet in packets(data):
+            session.feed(packet)
+        begun = time.process_time()
+        before = hops
+        while (hop := session.next_hop()) is not None:
+            session.complete(hop, embedding, hop.state)
+            hops += 1
+        spent += time.process_time() - begun
+        if hops == before:
+            return 0.0
+    return spent / hops
