@@ -73,6 +73,18 @@ class VoiceprintExists(StreamsvError):
     code = "voiceprint_exists"
 
 
+class UnknownSession(StreamsvError):
+    """The server has no such session, or not for this caller."""
+
+    code = "unknown_session"
+
+
+class ResumeWindowOver(StreamsvError):
+    """The session cannot be resumed: it ended too long ago, or what was missed is gone."""
+
+    code = "resume_window_over"
+
+
 class ModelMismatch(StreamsvError):
     """A voiceprint or a calibration was made by another model."""
 
@@ -115,13 +127,37 @@ class AuthenticationError(StreamsvError):
     code = "authentication"
 
 
+class NotAllowed(AuthenticationError):
+    """The caller is known, and may not do this: the scope is missing or the origin is refused."""
+
+    code = "not_allowed"
+
+
 class CapacityError(StreamsvError):
-    """There is no room for another session now."""
+    """There is no room for another session now; ``value`` is the seconds to wait before a retry."""
 
     code = "capacity"
+
+
+class LimitReached(CapacityError):
+    """This key or this address has all that it may have at a time."""
+
+    code = "limit_reached"
 
 
 class SessionClosed(StreamsvError):
     """The session has ended and takes no more audio."""
 
     code = "session_closed"
+
+
+class ConnectionLost(StreamsvError):
+    """The server cannot be reached, or the connection broke and could not be made again."""
+
+    code = "connection_lost"
+
+
+class ServerError(StreamsvError):
+    """The server failed at something that is not the caller's fault."""
+
+    code = "server"

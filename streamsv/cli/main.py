@@ -13,7 +13,9 @@ from rich.text import Text
 
 import streamsv
 from streamsv.cli import terminal
+from streamsv.cli.audit import audit
 from streamsv.cli.bench import bench
+from streamsv.cli.client import client
 from streamsv.cli.demo import demo
 from streamsv.cli.devices import devices
 from streamsv.cli.enroll import enroll
@@ -21,8 +23,10 @@ from streamsv.cli.evaluate import evaluate
 from streamsv.cli.exits import ExitCode, UsageError
 from streamsv.cli.groups import Command, Group, MissingCommand
 from streamsv.cli.identify import identify
+from streamsv.cli.keys import keys
 from streamsv.cli.live import live
 from streamsv.cli.model import model
+from streamsv.cli.serve import serve
 from streamsv.cli.verify import verify
 from streamsv.cli.voiceprints import voiceprints
 from streamsv.errors import StreamsvError
@@ -40,6 +44,10 @@ app.command(cls=Command)(verify)
 app.command(cls=Command)(identify)
 app.command(cls=Command)(live)
 app.add_typer(voiceprints, name="voiceprints")
+app.command(cls=Command)(serve)
+app.command(cls=Command)(client)
+app.add_typer(keys, name="keys")
+app.command(cls=Command)(audit)
 app.command(cls=Command)(devices)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(bench)

@@ -146,11 +146,18 @@ class VoiceprintStore:
                 raise _unknown(connection, speaker)
         return self._voiceprint(row)
 
-    def list(self) -> builtins.list[VoiceprintSummary]:
-        """What is known about each voiceprint, without its embedding, by speaker."""
+    def list(
+        self, after: str | None = None, limit: int | None = None
+    ) -> builtins.list[VoiceprintSummary]:
+        """What is known about each voiceprint, without its embedding, by speaker.
+
+        Page by page: the first ``limit`` of those whose speaker comes ``after`` the given one.
+        """
         with self._database.using() as connection:
             rows = connection.execute(
-                f"SELECT {_SUMMARY_COLUMNS} FROM {_TABLES} ORDER BY v.speaker"
+                f"SELECT {_SUMMARY_COLUMNS} FROM {_TABLES} WHERE ? IS NULL OR v.speaker > ? "
+                "ORDER BY v.speaker LIMIT ?",
+                (after, after, -1 if limit is None else limit),
             ).fetchall()
         return [self._summary(row) for row in rows]
 

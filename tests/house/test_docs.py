@@ -202,7 +202,7 @@ def test_what_a_document_shows_runs(document: Path, desk: Path) -> None:
 
 def help_of(words: list[str], cache: dict[str, str]) -> tuple[str, str]:
     """The help page of the command that ``words`` name, and the command."""
-    groups = ("voiceprints", "model")
+    groups = ("voiceprints", "model", "keys")
     command = words[:2] if words and words[0] in groups else words[:1]
     command = [word for word in command if not word.startswith("-")]
     key = " ".join(command)

@@ -74,7 +74,7 @@ AT_HOME = {
     "soxr": {"audio", "training", "bench", "evaluation"},
     "soundfile": {"audio", "training", "bench", "evaluation"},
     "sounddevice": {"audio"},
-    "sqlite3": {"voiceprints"},
+    "sqlite3": {"voiceprints", "server"},
     "websockets": {"server", "client", "bench"},
     "typer": {"cli"},
     "click": {"cli"},

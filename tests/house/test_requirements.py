@@ -76,7 +76,7 @@ def test_a_missing_system_package_that_is_required_fails_its_tests(tmp_path: Pat
     assert "needs_portaudio is required here, but" in found
 
 
-@pytest.mark.parametrize("name", ["portaudio", "pulseaudio"])
+@pytest.mark.parametrize("name", ["portaudio", "pulseaudio", "chromium"])
 def test_what_ci_requires_are_markers_of_this_project(name: str) -> None:
     assert f'"needs_{name}:' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert name in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

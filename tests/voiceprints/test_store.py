@@ -305,3 +305,15 @@ def test_processes_write_to_one_store_at_the_same_time(
         speakers = {each.speaker for each in store.all()}
     kept = {f"{name}-{i}" for name in "pq" for i in range(15) if i % 5 != 4}
     assert speakers == kept | {"shared"}
+
+
+def test_everybody_can_be_listed_page_by_page(store: VoiceprintStore, make: Make) -> None:
+    names = ["Zoë", "alice", "bob", "carl", "émile"]
+    for name in names:
+        store.add(make(speaker=name))
+    found: list[str] = []
+    after: str | None = None
+    while page := store.list(after, 2):
+        found += [each.speaker for each in page]
+        after = page[-1].speaker
+    assert found == [each.speaker for each in store.list()] == sorted(names)

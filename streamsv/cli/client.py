@@ -1,0 +1,209 @@
+"""``streamsv client``: sound to a server, and what it says, shown as ``verify`` and ``live`` do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamsv.audio import Lost
+from streamsv.cli import sounds
+from streamsv.cli.enroll import has_enough_speech
+from streamsv.cli.exits import ExitCode, UsageError, of_verdict
+from streamsv.cli.options import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    MaxSecondsOption,
+    MicrophoneOption,
+    SpeedOption,
+)
+from streamsv.cli.playback import Interrupted, InterruptWatch, speed_of
+from streamsv.cli.render import EnrollmentPicture, VerificationPicture
+from streamsv.cli.screens import Picture, Screen, screen_for
+from streamsv.cli.sounds import Sound
+from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech
+from streamsv.events import DecisionMade, EnrollmentRefused, Event, Refusal, Verdict
+from streamsv.scoring.policy import DecisionConfig
+
+if TYPE_CHECKING:
+    from streamsv.client import Started, Stream
+
+_WANTED_S = 12.0
+_LONGEST_SLEEP_S = 0.05
+
+
+def client(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A recording of the voice.")
+    ] = None,
+    speakers: Annotated[
+        list[str] | None,
+        typer.Option("--speaker", metavar="NAME", help="The claimed speaker; may be repeated."),
+    ] = None,
+    enroll: Annotated[
+        str | None, typer.Option("--enroll", metavar="NAME", help="Make a voiceprint of NAME.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the speaker's present voiceprint.")
+    ] = False,
+    url: Annotated[
+        str, typer.Option("--url", envvar="STREAMSV_URL", help="The server's address.")
+    ] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            envvar="STREAMSV_API_KEY",
+            show_default=False,
+            help="API key. Better in the environment, where no list of processes shows it.",
+        ),
+    ] = None,
+    microphone: MicrophoneOption = False,
+    device: DeviceOption = None,
+    max_seconds: MaxSecondsOption = None,
+    consent_by: Annotated[
+        str | None, typer.Option("--consent-by", help="Who agreed to the enrollment.")
+    ] = None,
+    consent_purpose: Annotated[
+        str | None, typer.Option("--consent-purpose", help="What the voiceprint may be used for.")
+    ] = None,
+    speed: SpeedOption = None,
+    as_json: JsonOption = False,
+    _debug: DebugOption = False,
+) -> None:
+    """Send a recording or the microphone to a server. Exit codes as `verify`, 0 for an enrollment.
+
+    A dropped connection is made again and goes on where it was.
+    """
+    sounds.check_source(
+        enroll or "",
+        [] if file is None else [file],
+        microphone,
+        device=device,
+        max_seconds=max_seconds,
+    )
+    if bool(speakers) == (enroll is not None):
+        raise UsageError("Give either --speaker or --enroll.")
+    from streamsv.client import Client
+
+    server = Client(url, key)
+    with sounds.opened(file, device, max_seconds) as sound:
+        is_live = sound.duration_s is None
+        if enroll is not None:
+            stream = lambda: server.enroll(  # noqa: E731 - made inside the event loop
+                enroll,
+                sound.format,
+                consent_by=consent_by,
+                consent_purpose=consent_purpose,
+                is_replacing=replace,
+                is_live=is_live,
+            )
+        else:
+            stream = lambda: server.verify(speakers or (), sound.format, is_live=is_live)  # noqa: E731
+        whom = enroll or ", ".join(speakers or ())
+        title = f"{'Enrolling ' if enroll else ''}{whom} · {sound.name} · {url}"
+        heard = _Conversation(sound, title, speed, as_json, is_enrolling=enroll is not None)
+        with InterruptWatch() as watch:
+            asyncio.run(heard.hold(stream, watch))
+    raise typer.Exit(heard.exit_code())
+
+
+class _Conversation:
+    """One stream from its first event to its last, shown on a screen."""
+
+    def __init__(
+        self, sound: Sound, title: str, speed: float | None, as_json: bool, is_enrolling: bool
+    ) -> None:
+        self._sound = sound
+        self._title = title
+        self._speed = speed
+        self._as_json = as_json
+        self._is_enrolling = is_enrolling
+        self._verdicts: list[Verdict] = []
+        self._refusal: EnrollmentRefused | None = None
+        self._is_enough = False
+        self._at_s = 0.0
+
+    async def hold(self, open_stream: Callable[[], Stream], watch: InterruptWatch) -> None:
+        """Send and listen until everything is said. Raises what ends it early, and Interrupted."""
+        async with open_stream() as stream:
+            picture = self._picture(stream.started)
+            with screen_for(picture, self._title, self._as_json) as screen:
+                listening = asyncio.create_task(self._listen(stream, screen))
+                interrupted: Interrupted | None = None
+                try:
+                    await self._send(stream, screen, watch, listening)
+                except Interrupted as error:
+                    interrupted = error
+                finally:
+                    await stream.stop()
+                await listening
+                if interrupted is not None:
+                    raise interrupted
+
+    def exit_code(self) -> ExitCode:
+        """What the command exits with. Raises why an enrollment was refused."""
+        if self._refusal is not None:
+            refusal = self._refusal
+            if refusal.reason is Refusal.INCONSISTENT:
+                raise InconsistentEnrollment(refusal.detail, refusal.cohesion)
+            raise NotEnoughSpeech(refusal.detail, refusal.net_speech_s)
+        if self._is_enrolling:
+            return ExitCode.ACCEPT
+        for verdict in (Verdict.REJECT, Verdict.UNDECIDED):
+            if verdict in self._verdicts:
+                return of_verdict(verdict)
+        return of_verdict(Verdict.ACCEPT if self._verdicts else Verdict.UNDECIDED)
+
+    def _picture(self, started: Started) -> Picture:
+        duration_s = self._sound.duration_s
+        if self._is_enrolling:
+            wanted = (started.enrollment or {}).get("wanted_net_speech_s", _WANTED_S)
+            return EnrollmentPicture(self._title, wanted, duration_s)
+        names = ("accept_llr", "reject_llr", "min_net_speech_s")
+        granted = {k: v for k, v in (started.decision or {}).items() if k in names}
+        return VerificationPicture(self._title, DecisionConfig(**granted), duration_s)
+
+    async def _send(
+        self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]
+    ) -> None:
+        sound = self._sound
+        speed = speed_of(sound, screen, self._speed)
+        began = time.monotonic()
+        pieces = iter(sound.pieces)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            watch.check()
+            if isinstance(piece, Lost):
+                await stream.gap(1000 * piece.seconds)
+                self._at_s += piece.seconds
+            else:
+                await stream.send(piece.astype("<f4").tobytes())
+                self._at_s += len(piece) / sound.format.sample_rate
+            screen.show((), self._at_s)
+            due = began + self._at_s / speed if speed else 0.0
+            while (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _LONGEST_SLEEP_S))
+                watch.check()
+            if self._is_enough or listening.done():
+                return
+
+    async def _listen(self, stream: Stream, screen: Screen) -> None:
+        async for event in stream:
+            self._note(event)
+            screen.show([event])
+
+    def _note(self, event: Event) -> None:
+        is_microphone = self._sound.duration_s is None
+        match event:
+            case DecisionMade():
+                self._verdicts.append(event.verdict)
+                self._is_enough = self._is_enough or is_microphone
+            case EnrollmentRefused():
+                self._refusal = event
+        if is_microphone and has_enough_speech(event):
+            self._is_enough = True

@@ -1,0 +1,133 @@
+"""Sound on its way to a server, kept until it has surely arrived.
+
+Everything has a position on the source's time line, in samples of one channel; a gap takes as
+many positions as it lasts. So one number, the server's ``received_samples``, says after a dropped
+connection where to go on, and what is no longer kept from there is itself a gap.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+
+from streamsv.audio import AudioFormat
+from streamsv.errors import ProtocolError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gap:
+    """The source lost ``ms`` milliseconds, ``samples`` positions."""
+
+    ms: float
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Piece:
+    """Sound or a gap from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    content: bytes | Gap
+
+
+class Outbox:
+    """The last ``kept_s`` seconds of one stream in ``audio``, and how far it was sent.
+
+    Attributes
+    ----------
+    end:
+        Position after the last whole sample that was put in.
+    sent:
+        Position up to which it was taken out by :meth:`take`.
+    acknowledged:
+        Position up to which the server is known to have it.
+    """
+
+    def __init__(self, audio: AudioFormat, kept_s: float) -> None:
+        self._audio = audio
+        self._frame = audio.bytes_per_frame
+        self._most_kept = max(1, round(kept_s * audio.sample_rate))
+        self._pieces: collections.deque[_Piece] = collections.deque()
+        self._tail = b""
+        self.end = 0
+        self.sent = 0
+        self.acknowledged = 0
+
+    @property
+    def waiting(self) -> int:
+        """Samples that the server is not known to have."""
+        return self.end - self.acknowledged
+
+    @property
+    def start(self) -> int:
+        """Position of the first sample that is still kept."""
+        return self._pieces[0].start if self._pieces else self.end
+
+    def put(self, chunk: bytes) -> None:
+        """Add any number of bytes; a sample that is cut in two waits for its rest."""
+        data = self._tail + chunk
+        whole = len(data) - len(data) % self._frame
+        self._tail = data[whole:]
+        if whole:
+            self._add(whole // self._frame, data[:whole])
+
+    def put_gap(self, ms: float) -> None:
+        """The source lost ``ms`` milliseconds; half a sample before it is lost, too."""
+        self._tail = b""
+        samples = round(ms * self._audio.sample_rate / 1000)
+        if samples > 0:
+            self._add(samples, Gap(ms, samples))
+
+    def take(self, most_bytes: int) -> bytes | Gap | None:
+        """The next stretch to send, ``None`` if there is nothing: bytes of whole samples, about
+        ``most_bytes`` of them at most, or a gap, also for what is no longer kept.
+        """
+        if self.sent < self.start:
+            missing = self.start - self.sent
+            self.sent = self.start
+            return Gap(round(1000 * missing / self._audio.sample_rate, 3), missing)
+        piece = self._piece_at(self.sent)
+        if piece is None:
+            return None
+        if isinstance(piece.content, Gap):
+            rest = piece.end - self.sent
+            self.sent = piece.end
+            is_whole = rest == piece.content.samples
+            ms = piece.content.ms if is_whole else round(1000 * rest / self._audio.sample_rate, 3)
+            return Gap(ms, rest)
+        first = (self.sent - piece.start) * self._frame
+        most = max(1, most_bytes // self._frame) * self._frame
+        data = piece.content[first : first + most]
+        self.sent += len(data) // self._frame
+        return data
+
+    def acknowledge(self, position: int) -> None:
+        """The server has everything up to ``position``; what is known already is passed over."""
+        self.acknowledged = max(self.acknowledged, min(position, self.sent))
+
+    def resume(self, received: int) -> None:
+        """Go on from ``received``, which the server has. Raises ProtocolError beyond the end."""
+        if received > self.end:
+            raise ProtocolError(
+                f"The server says that it has {received} samples of this stream, of which "
+                f"{self.end} were sent. It resumed another session; start a new one.",
+                received,
+            )
+        self.sent = received
+        self.acknowledged = received
+
+    def _add(self, samples: int, content: bytes | Gap) -> None:
+        self._pieces.append(_Piece(self.end, self.end + samples, content))
+        self.end += samples
+        while len(self._pieces) > 1 and self.end - self._pieces[0].end >= self._most_kept:
+            self._pieces.popleft()
+
+    def _piece_at(self, position: int) -> _Piece | None:
+        if position >= self.end or not self._pieces:
+            return None
+        if self._pieces[-1].start <= position:
+            return self._pieces[-1]
+        index = bisect.bisect_right(self._pieces, position, key=lambda piece: piece.start) - 1
+        return self._pieces[index]

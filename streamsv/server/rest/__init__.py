@@ -1,0 +1,1 @@
+"""Plain HTTP: voiceprints, tickets, results of sessions, health and figures."""

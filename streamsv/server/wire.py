@@ -1,0 +1,178 @@
+"""uvicorn's protocols, with bounds for hostile peers and a short way for audio.
+
+ASGI hands each message over by a queue, a paused socket and a task that wakes up, which costs more
+than parsing it. Once a session has started, its messages go straight to a function instead
+(:meth:`Wire.tap`), and events are written without a task. The application works without it, too,
+under any other ASGI server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+
+EXTENSION = "streamsv.wire"
+"""Under this name a socket's :class:`Wire` is found in ``scope["extensions"]``."""
+
+_MAX_FRAGMENTS = 4096
+_ABORT_AFTER_S = 5.0
+
+Sink = Callable[[bytes | str], None]
+
+
+class Wire(WebSocketsSansIOProtocol):
+    """One WebSocket connection."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._sink: Sink | None = None
+        self._is_held = False
+        self._is_choked = False
+        self.close_timeout = _ABORT_AFTER_S
+
+    def tap(self, sink: Sink) -> None:
+        """From now on each message goes to ``sink``, in order; those that wait go there now.
+
+        The end of the connection still comes by ASGI's ``receive``.
+        """
+        self._sink = sink
+        others = []
+        while not self.queue.empty():
+            message: Any = self.queue.get_nowait()
+            if message["type"] == "websocket.receive":
+                data = message.get("bytes")
+                sink(message["text"] if data is None else data)
+            else:
+                others.append(message)
+        for message in others:
+            self.queue.put_nowait(message)
+        self.read_paused = False
+        self._read_if_free()
+
+    def write(self, texts: list[str]) -> None:
+        """Write text messages now. After the close nothing happens."""
+        if self.close_sent or self.disconnected or self.transport.is_closing():
+            return
+        for text in texts:
+            self.conn.send_text(text.encode())
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the peer has not read yet, as far as it is known here."""
+        return self.transport.get_write_buffer_size()
+
+    def hold(self) -> None:
+        """Read nothing, until :meth:`go_on`."""
+        self._is_held = True
+        self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._is_held = False
+        self._read_if_free()
+
+    def abort(self) -> None:
+        """Drop the connection at once, with whatever was not sent."""
+        self.transport.abort()
+
+    def handle_connect(self, event: Any) -> None:
+        """The request is there: the application finds this object in its scope."""
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[EXTENSION] = self
+
+    def handle_cont(self, event: Any) -> None:
+        """One more fragment; a message in more pieces than any sender makes is refused."""
+        if len(self.frames) >= _MAX_FRAGMENTS:
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """A message is whole: to the sink, if there is one."""
+        if self._sink is None or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.curr_msg_data_type == "bytes":
+            self._sink(bytes(data))
+            return
+        try:
+            text = bytes(data).decode()
+        except UnicodeDecodeError:
+            self.conn.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
+            self.handle_parser_exception()
+            return
+        self._sink(text)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: then nothing of it is read, or its pings would pile up."""
+        super().pause_writing()
+        self._is_choked = True
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        super().resume_writing()
+        self._is_choked = False
+        self._read_if_free()
+
+    def keepalive_timeout(self) -> None:
+        """No pong in time; while nothing is read, there can be none."""
+        if self._is_held:
+            self.pong_timer = None
+            self.pending_ping_payload = None
+            self.schedule_ping()
+            return
+        super().keepalive_timeout()
+        self._abort_later()
+
+    async def run_asgi(self) -> None:
+        """Run the application; then the connection is closed, however little the peer reads."""
+        await super().run_asgi()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        asyncio.get_running_loop().call_later(_ABORT_AFTER_S, self.transport.abort)
+
+    def _read_if_free(self) -> None:
+        if not (self._is_held or self._is_choked or self.read_paused or self.disconnected):
+            self.transport.resume_reading()
+
+
+def http_protocol(deadline_s: float) -> type[asyncio.Protocol]:
+    """HTTP as uvicorn has it; a request whose head does not come in time is dropped."""
+
+    class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """Looks now and then whether a request is on its way that never arrives."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._seen: Any = None
+            self._watch = self.loop.call_later(deadline_s, self._look)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._watch.cancel()
+            super().connection_lost(exc)
+
+        def _look(self) -> None:
+            transport = self.transport
+            if transport.is_closing() or transport.get_protocol() is not self:
+                return
+            is_idle = self.cycle is None or self.cycle.response_complete
+            if is_idle and self._seen is self.cycle:
+                transport.abort()
+                return
+            self._seen = self.cycle if is_idle else object()
+            self._watch = self.loop.call_later(deadline_s, self._look)
+
+    return Impatient

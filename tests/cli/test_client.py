@@ -1,0 +1,94 @@
+"""``streamsv client`` against a real server: the same codes and events as on this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from streamsv.server.config import ServeConfig
+from streamsv.server.keys import KeyStore
+from streamsv.server.serving import server_of
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    """The address of a server with an empty store."""
+    for name in ("STREAMSV_URL", "STREAMSV_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    config = ServeConfig(
+        port=0, store=str(tmp_path / "voiceprints.db"), keys=str(tmp_path / "keys.db")
+    )
+    server = server_of(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+
+
+def test_a_file_enrolls_and_others_are_judged_by_exit_codes(call, url, clips):
+    to = ("--url", url, "--json")
+    enrolled = call("client", clips.path("voice_a_enroll"), "--enroll", "alice", *to)
+    assert (enrolled.code, enrolled.err) == (0, "")
+    assert enrolled.of_type("enrollment_completed")[0]["speaker"] == "alice"
+    same = call("client", clips.path("voice_a_call"), "--speaker", "alice", *to)
+    assert (same.code, same.err) == (0, "")
+    assert [each["verdict"] for each in same.of_type("decision_made")] == ["accept"]
+    assert [each["type"] for each in same.objects][-1] == "session_ended"
+    other = call("client", clips.path("voice_b_call"), "--speaker", "alice", *to)
+    verdict = other.of_type("decision_made")[0]["verdict"]
+    assert verdict != "accept"
+    assert other.code == {"reject": 1, "undecided": 3}[verdict]
+    again = call("client", clips.path("voice_a_enroll"), "--enroll", "alice", *to)
+    assert (again.code, again.error["code"]) == (4, "voiceprint_exists")
+    replaced = call("client", clips.path("voice_a_enroll"), "--enroll", "alice", "--replace", *to)
+    assert replaced.code == 0
+
+
+def test_for_a_log_it_prints_lines(call, url, clips):
+    call("client", clips.path("voice_a_enroll"), "--enroll", "alice", "--url", url)
+    said = call("client", clips.path("voice_a_call"), "--speaker", "alice", "--url", url)
+    assert said.code == 0
+    assert "Accepted as alice" in said.out
+
+
+def test_the_key_is_taken_from_the_environment_and_never_shown(
+    call, url, clips, tmp_path, monkeypatch
+):
+    with KeyStore(tmp_path / "keys.db") as keys:
+        key = keys.create(("verify", "enroll")).key
+    without = call("client", clips.path("voice_a_enroll"), "--enroll", "a", "--url", url, "--json")
+    assert (without.code, without.error["code"]) == (4, "authentication")
+    monkeypatch.setenv("STREAMSV_API_KEY", key)
+    said = call("client", clips.path("voice_a_enroll"), "--enroll", "a", "--url", url)
+    assert said.code == 0
+    shown = call("client", "--help")
+    assert key not in said.out + said.err + shown.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--speaker", "a", "--enroll", "a")], ids=["neither", "both"]
+)
+def test_either_speakers_are_claimed_or_one_is_enrolled(call, clips, arguments):
+    said = call("client", clips.path("voice_a_call"), *arguments, "--json")
+    assert (said.code, said.error["code"]) == (2, "usage")
+
+
+def test_where_no_server_is_the_error_says_so(call, clips):
+    said = call(
+        "client",
+        clips.path("voice_a_call"),
+        "--speaker",
+        "a",
+        "--url",
+        "http://127.0.0.1:9",
+        "--json",
+    )
+    assert (said.code, said.error["code"]) == (4, "connection_lost")

@@ -1,0 +1,179 @@
+"""The page in a real browser with real voices, to the verdict."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.needs_chromium
+
+ROOT = Path(__file__).resolve().parents[2]
+PHONE, DESKTOP = (390, 844), (1100, 900)
+
+
+def enroll(browser, name="Ana"):
+    """What a visitor does first."""
+    browser.click("#name")
+    browser.type(name)
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#enroll-live').hidden")
+    browser.until("document.querySelector('#enroll-progress').value > 4")
+
+
+def talk(browser):
+    browser.click("#verify-start")
+    browser.until("!document.querySelector('#verify-live').hidden")
+    browser.until("document.querySelector('#speech.is-speech')")
+
+
+def verdict(browser):
+    """The class of the first verdict: accept, reject or undecided."""
+    browser.until(
+        "document.querySelector('.verdict.accept, .verdict.reject, .verdict.undecided')", 60
+    )
+    return browser.run("document.querySelector('.verdict').classList[1]")
+
+
+@pytest.mark.slow
+def test_a_visitor_enrolls_talks_and_is_recognized_within_a_minute(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_enroll"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.screenshot("1-first-look-light")
+    enroll(browser)
+    browser.screenshot("2-enrolling-light")
+    browser.until("!document.querySelector('#verify-card').hidden", 60)
+    browser.screenshot("3-enrolled-light")
+    talk(browser)
+    browser.until("document.querySelector('.why').innerText.includes('so far')")
+    browser.screenshot("4-talking-light")
+    assert verdict(browser) == "accept"
+    assert "Yes, this is Ana’s voice" in browser.text("#verdicts")
+    assert "times as likely from Ana" in browser.text("#verdicts")
+    browser.until("!document.querySelector('#verify-buttons').hidden", 30)
+    for scheme in ("light", "dark"):
+        browser.look(*DESKTOP, scheme)
+        browser.screenshot(f"5-accepted-{scheme}")
+        browser.look(*PHONE, scheme)
+        browser.screenshot(f"5-accepted-phone-{scheme}")
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    browser.look(*DESKTOP)
+    browser.choose_file("#verify-file", clips.path("voice_b_call"))
+    browser.until("document.querySelector('#verify-buttons').hidden")
+    assert verdict(browser) != "accept"
+    browser.until("!document.querySelector('#verify-buttons').hidden", 30)
+    browser.screenshot("6-other-voice-light")
+    browser.look(*PHONE, "dark")
+    browser.screenshot("6-other-voice-phone-dark")
+    assert (
+        len(browser.run("[...document.querySelectorAll('#tries li')].map((e) => e.innerText)")) == 2
+    )
+    assert browser.errors == []
+
+
+@pytest.mark.slow
+def test_voiceprints_come_from_recordings_too_and_can_be_deleted(browse, served, clips):
+    browser = browse(clips.pcm("voice_b_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    for name, clip in (("Ana", "voice_a_enroll"), ("Ben", "voice_b_call")):
+        browser.run("document.querySelector('#name').value = ''")
+        browser.click("#name")
+        browser.type(name)
+        if name == "Ana":
+            browser.click("#consent")
+        browser.choose_file("#enroll-file", clips.path(clip))
+        browser.until(f"document.querySelector('#voiceprint-list')?.innerText.includes('{name}')")
+    browser.run("document.querySelector('#voiceprint-list li:first-child input').click()")
+    browser.choose_file("#verify-file", clips.path("voice_a_call"))
+    browser.until("document.querySelectorAll('.verdict.accept').length === 1", 40)
+    browser.until("!document.querySelector('#verify-buttons').hidden", 40)
+    browser.screenshot("7-two-claims-light")
+    assert "Yes, this is Ana’s voice" in browser.text("#verdicts")
+    assert "Yes, this is Ben" not in browser.text("#verdicts")
+    browser.click("#voiceprint-list li:first-child button")
+    assert "Really delete" in browser.text("#voiceprint-list")
+    browser.click("#voiceprint-list li:first-child button")
+    browser.until("document.querySelectorAll('#voiceprint-list li').length === 1")
+    assert "Ana" not in browser.text("#voiceprint-list")
+    assert browser.errors == []
+
+
+def test_without_permission_the_page_says_how_to_give_it(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"), allows_microphone=False)
+    browser.look(*PHONE)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#problem').hidden")
+    browser.screenshot("8-no-permission-phone-light")
+    assert "does not let this page use the microphone" in browser.text("#problem")
+    assert browser.run("document.querySelector('#enroll-form').hidden") is False
+
+
+def test_a_server_that_has_gone_is_said_and_not_waited_for(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP, "dark")
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    served.stop()
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#problem').hidden")
+    browser.screenshot("9-no-server-dark")
+    assert "The server does not answer" in browser.text("#problem")
+
+
+def test_with_keys_the_page_asks_for_one_and_keeps_it_in_the_tab_only(browse, served, clips):
+    key = served.add_key("enroll", "verify", "admin")
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#key-card').hidden")
+    assert browser.run("document.querySelector('#enroll-card').hidden")
+    browser.screenshot("10-key-light")
+    browser.type("wrong")
+    browser.press("Enter")
+    browser.until("!document.querySelector('#problem').hidden")
+    assert "does not know this key" in browser.text("#problem")
+    browser.click("#key")
+    browser.type(key)
+    browser.press("Enter")
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    assert browser.run("sessionStorage.length") == 1
+    assert browser.run("localStorage.length") == 0
+    assert key not in browser.run("document.documentElement.outerHTML + location.href")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+
+
+def test_everything_can_be_reached_with_the_keyboard(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    reached = []
+    for _ in range(4):
+        browser.press("Tab")
+        reached.append(browser.run("document.activeElement.id"))
+    assert reached == ["name", "consent", "enroll-start", "enroll-file"]
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    for path in (ROOT / "demo" / "browser").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, path.name
+        assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", text), path.name

@@ -1,0 +1,203 @@
+"""Whatever a client does, it is told a documented code, and other calls never notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import struct
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from streamsv.audio import AudioFormat
+from streamsv.server.config import ResultsConfig
+
+MULAW = AudioFormat("mulaw", 8000)
+FLOATS = AudioFormat("f32le", 16_000)
+GOOD = {"type": "start", "speakers": ["alice"], "audio": {"encoding": "mulaw", "sample_rate": 8000}}
+
+
+def starting(**changes: Any) -> str:
+    return json.dumps({**GOOD, **changes})
+
+
+async def exchange(live: Any, desk: Any, *messages: str | bytes) -> Any:
+    """Send these on a fresh socket and read to the close."""
+    async with live.open() as socket:
+        with contextlib.suppress(ConnectionClosed):
+            for message in messages:
+                await socket.send(message)
+        return await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 10)
+
+
+FIRST_MESSAGES = [
+    (b"\x00" * 160, 1003, "protocol"),
+    ("{", 1007, "protocol"),
+    ("[]", 1007, "protocol"),
+    ("[" * 5000, 1007, "protocol"),
+    ('{"type": "start", "type": "start"}', 1007, "protocol"),
+    ('{"type": "stop"}', 1007, "type"),
+    (starting(version=2), 1007, "version"),
+    (starting(mode="guess"), 1007, "mode"),
+    (starting(speakers="alice"), 1007, "speakers"),
+    (starting(speakers=[]), 1007, "speakers"),
+    (starting(speakers=["alice", "alice"]), 1007, "speakers"),
+    (starting(speakers=["a" * 200]), 1007, "speakers"),
+    (starting(speakers=[f"s{n}" for n in range(51)]), 1007, "speakers"),
+    (starting(audio=None), 1007, "audio"),
+    (starting(audio={"encoding": "mp3", "sample_rate": 8000}), 1007, "audio"),
+    (starting(audio={"encoding": "mulaw", "sample_rate": 7999}), 1007, "audio"),
+    (starting(audio={"encoding": "mulaw", "sample_rate": 1e4}), 1007, "audio"),
+    (starting(extra=1), 1007, "extra"),
+    (starting(resume={"token": 5}), 1007, "resume.token"),
+    (starting(consent={"by": "x"}, mode="enroll"), 1007, "consent"),
+    (starting(metadata=[1]), 1007, "metadata"),
+    (starting(metadata={"a": "x" * 20_000}), 1007, "protocol"),
+    (starting(speakers=["nobody"]), 1008, "unknown_speaker"),
+]
+
+
+def test_a_wrong_first_message_is_answered_with_its_code_and_the_field(
+    serve: Any, desk: Any
+) -> None:
+    live = serve()
+    for message, code, name in FIRST_MESSAGES:
+        heard = asyncio.run(exchange(live, desk, message))
+        assert heard.code == code, (message, heard)
+        assert name in heard.reason, (message, heard)
+    assert live.parts.calls.live == []
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "name"),
+    [
+        ("not json", 1007, "protocol"),
+        (starting(), 1007, "start was sent already"),
+        ('{"type": "gap", "ms": 0}', 1007, "ms"),
+        ('{"type": "gap", "ms": NaN}', 1007, "protocol"),
+        ('{"type": "dtmf", "digit": "55"}', 1007, "digit"),
+        ('{"type": "pause"}', 1007, "type"),
+        (b"\x00" * 300_000, 1009, ""),
+    ],
+)
+def test_a_wrong_message_in_a_call_is_answered_with_its_code(
+    serve: Any, desk: Any, message: str | bytes, code: int, name: str
+) -> None:
+    heard = asyncio.run(exchange(serve(), desk, starting(), message))
+    assert heard.code == code
+    assert name in heard.reason
+
+
+def test_float_audio_that_is_not_finite_ends_its_own_call_only(serve: Any, desk: Any) -> None:
+    audio = {"encoding": "f32le", "sample_rate": 16_000}
+    bad = struct.pack("<f", float("nan")) * 320
+    heard = asyncio.run(exchange(serve(), desk, starting(audio=audio), bad))
+    assert heard.code == 1007
+    assert heard.events[-1]["code"] == "unsupported_audio"
+
+
+def test_the_deadlines_have_codes_of_their_own(serve: Any, desk: Any) -> None:
+    live = serve(media={"first_message_s": 0.3, "idle_s": 0.5, "session_s": 2.0})
+
+    async def run() -> list[Any]:
+        async def never_ends() -> Any:
+            async with live.open() as socket:
+                await socket.send(starting())
+                reader = asyncio.create_task(desk.read_to_end(socket, desk.Heard([])))
+                with contextlib.suppress(ConnectionClosed):
+                    while not reader.done():
+                        await socket.send(b"\xff" * 160)
+                        await asyncio.sleep(0.02)
+                return await reader
+
+        return await asyncio.gather(
+            exchange(live, desk), exchange(live, desk, starting()), never_ends()
+        )
+
+    mute, idle, endless = asyncio.run(run())
+    assert (mute.code, idle.code, endless.code) == (4408, 4409, 4410)
+    assert endless.events[-1]["type"] == "session_ended"
+
+
+def test_other_calls_never_notice_a_crowd_of_hostile_clients(
+    serve: Any, desk: Any, voice: Any, expected: Any
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call", 4), MULAW)
+    start = desk.start_of(MULAW, "alice")
+
+    async def rude(n: int) -> None:
+        with contextlib.suppress(ConnectionClosed, OSError, TimeoutError, EOFError):
+            match n % 6:
+                case 0:
+                    await exchange(live, desk, os.urandom(500))
+                case 1:
+                    await exchange(live, desk, starting(), b"\xff" * 161, "}{")
+                case 2:
+                    async with live.open() as socket:
+                        for _ in range(200):
+                            await socket.ping()
+                        socket.transport.abort()
+                case 3:
+                    async with live.open() as socket:
+                        await socket.send(starting())
+                        await socket.send(data[:4000])
+                        socket.transport.abort()
+                case 4:
+                    _, writer = await asyncio.open_connection("127.0.0.1", live.port)
+                    writer.write(b"GET /v1/stream HTTP/1.1\r\nHost: ")
+                    await asyncio.sleep(0.5)
+                    writer.close()
+                case 5:
+                    await exchange(live, desk, starting(), b"\x00" * 400_000)
+
+    async def run() -> list[Any]:
+        honest = [desk.whole_call(live, start, data, 160, 0.005) for _ in range(4)]
+        found = await asyncio.gather(*honest, *(rude(n) for n in range(120)))
+        return list(found[:4])
+
+    for heard in asyncio.run(run()):
+        assert heard.code == 1000
+        desk.assert_same_events(desk.plain(heard.events), expected(data, MULAW))
+
+
+def test_audio_that_a_real_time_source_sends_too_fast_is_shed_and_marked(
+    serve: Any, desk: Any, voice: Any
+) -> None:
+    live = serve(media={"inbox_s": 0.5})
+    data = desk.encoded(voice("voice_a_call", 8), MULAW) * 4
+    start = desk.start_of(MULAW, "alice", pacing="real_time")
+    heard = asyncio.run(desk.whole_call(live, start, data, 16_000))
+    assert heard.code == 1000
+    assert heard.of("audio_gap")
+    assert heard.events[-1]["at_s"] == pytest.approx(len(data) / 8000, abs=0.01)
+    session_id = heard.events[0]["session_id"]
+    assert live.parts.calls.get(session_id).received_frames == len(data)
+
+
+def test_a_patient_source_that_sends_too_fast_loses_nothing(
+    serve: Any, desk: Any, voice: Any, expected: Any
+) -> None:
+    live = serve(media={"inbox_s": 0.5})
+    data = desk.encoded(voice("voice_a_call", 8), MULAW) * 2
+    heard = asyncio.run(desk.whole_call(live, desk.start_of(MULAW, "alice"), data, 16_000))
+    desk.assert_same_events(desk.plain(heard.events), expected(data, MULAW))
+
+
+def test_nothing_of_a_call_is_kept_once_its_time_is_over(serve: Any, desk: Any) -> None:
+    results = ResultsConfig(kept_s=0.5, max_kept=5)
+    live = serve(media={"resume_s": 0.2}, results=results)
+
+    async def run() -> None:
+        for _ in range(12):
+            await desk.whole_call(live, starting(), b"\xff" * 1600)
+        await asyncio.sleep(1.5)
+
+    asyncio.run(run())
+    calls = live.parts.calls
+    assert (list(calls), calls.live, calls._by_token, calls._by_stream) == ([], [], {}, {})
+    assert live.parts.limits.in_use("sessions") == 0
+    assert live.parts.limits.in_use("connections") == 0

@@ -1,0 +1,124 @@
+"""A server that is told to end, or is killed: calls finish or are told, voiceprints stay whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from websockets.asyncio.client import connect
+
+from streamsv.audio import AudioFormat
+from streamsv.voiceprints import Voiceprint, VoiceprintStore
+
+MULAW = AudioFormat("mulaw", 8000)
+
+
+class Process:
+    """``streamsv serve`` as a process of its own."""
+
+    def __init__(self, folder: Path, **values: Any) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}/v1/stream"
+        path = folder / "serve.yaml"
+        names = {"store": str(folder / "voiceprints.db"), "keys": str(folder / "keys.db")}
+        path.write_text(yaml.safe_dump({**names, "port": self.port, **values}))
+        command = [sys.executable, "-m", "streamsv", "serve", "--config", str(path)]
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def end(self, how: int) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, alice: Voiceprint) -> Path:
+    with VoiceprintStore(tmp_path / "voiceprints.db") as store:
+        store.add(alice)
+    return tmp_path
+
+
+def test_sigterm_lets_a_call_finish_and_takes_no_new_one(folder: Path, desk: Any) -> None:
+    server = Process(folder, drain_s=10.0)
+
+    async def run() -> tuple[Any, Any]:
+        async with connect(server.url) as live, connect(server.url) as late:
+            await live.send(desk.start_of(MULAW, "alice"))
+            first = json.loads(await live.recv())
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            await late.send(desk.start_of(MULAW, "alice"))
+            refused = await asyncio.wait_for(desk.read_to_end(late, desk.Heard([])), 5)
+            await live.send(b"\xff" * 8000)
+            await live.send('{"type": "stop"}')
+            finished = await asyncio.wait_for(desk.read_to_end(live, desk.Heard([first])), 5)
+            return refused, finished
+
+    refused, finished = asyncio.run(run())
+    assert refused.code == 1012
+    assert (finished.code, finished.events[-1]["type"]) == (1000, "session_ended")
+    server.process.wait(20)
+
+
+def test_a_call_that_outlasts_the_drain_is_closed_with_1012(folder: Path, desk: Any) -> None:
+    server = Process(folder, drain_s=0.5)
+
+    async def run() -> Any:
+        async with connect(server.url) as live:
+            await live.send(desk.start_of(MULAW, "alice"))
+            await live.recv()
+            server.process.send_signal(signal.SIGTERM)
+            return await asyncio.wait_for(desk.read_to_end(live, desk.Heard([])), 10)
+
+    assert asyncio.run(run()).code == 1012
+    server.process.wait(20)
+
+
+def test_after_kill_9_a_resume_is_told_4412_and_no_voiceprint_is_lost(
+    folder: Path, desk: Any, alice: Voiceprint
+) -> None:
+    server = Process(folder)
+
+    async def begin() -> str:
+        async with connect(server.url) as live:
+            await live.send(desk.start_of(MULAW, "alice"))
+            token = json.loads(await live.recv())["resume_token"]
+            await live.send(b"\xff" * 8000)
+            server.end(signal.SIGKILL)
+            return str(token)
+
+    token = asyncio.run(begin())
+    with VoiceprintStore(folder / "voiceprints.db", must_exist=True) as store:
+        assert store.get("alice") == alice
+    again = Process(folder)
+
+    async def resume() -> Any:
+        async with connect(again.url) as live:
+            resume = {"token": token, "last_seq": 1}
+            await live.send(desk.start_of(MULAW, "alice", resume=resume))
+            return await asyncio.wait_for(desk.read_to_end(live, desk.Heard([])), 5)
+
+    try:
+        assert asyncio.run(resume()).code == 4412
+    finally:
+        again.end(signal.SIGTERM)

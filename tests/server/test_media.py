@@ -1,0 +1,196 @@
+"""The media socket gives the engine's own events, however the audio arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from streamsv.audio import AudioFormat
+from streamsv.voiceprints import VoiceprintStore
+
+MULAW = AudioFormat("mulaw", 8000)
+WIDEBAND = AudioFormat("s16le", 16_000)
+SECONDS = 6
+
+
+@pytest.mark.parametrize(
+    ("audio", "packet"),
+    [
+        (MULAW, 160),
+        (AudioFormat("alaw", 8000), 8000),
+        (WIDEBAND, 641),
+        (AudioFormat("f32le", 16_000), 1_922),
+    ],
+    ids=str,
+)
+def test_any_format_and_packet_size_gives_the_engines_own_events(
+    serve: Any, desk: Any, voice: Any, expected: Any, audio: AudioFormat, packet: int
+) -> None:
+    data = desk.encoded(voice("voice_a_call", SECONDS), audio)
+    heard = asyncio.run(desk.whole_call(serve(), desk.start_of(audio, "alice"), data, packet))
+    assert heard.code == 1000
+    assert [event["seq"] for event in heard.events] == list(range(1, len(heard.events) + 1))
+    desk.assert_same_events(desk.plain(heard.events), expected(data, audio))
+
+
+def test_many_calls_at_once_give_what_each_gives_alone(
+    serve: Any, desk: Any, voice: Any, expected: Any
+) -> None:
+    live = serve()
+    voices = ["voice_a_call", "voice_b_call", "voice_c_call"] * 4
+    calls = [desk.encoded(voice(name, 4), MULAW) for name in voices]
+
+    async def all_of_them() -> list[Any]:
+        start = desk.start_of(MULAW, "alice")
+        return await asyncio.gather(*(desk.whole_call(live, start, data, 160) for data in calls))
+
+    for heard, data in zip(asyncio.run(all_of_them()), calls, strict=True):
+        desk.assert_same_events(desk.plain(heard.events), expected(data, MULAW))
+
+
+@pytest.mark.parametrize("cut", [8_001, 24_000])
+def test_a_call_that_is_resumed_says_what_an_unbroken_one_says(
+    serve: Any, desk: Any, voice: Any, expected: Any, cut: int
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call", SECONDS), WIDEBAND)
+
+    async def broken_call() -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        async with live.open() as socket:
+            await socket.send(desk.start_of(WIDEBAND, "alice"))
+            first = json.loads(await socket.recv())
+            events.append(first)
+            await socket.send(data[:cut])
+            await asyncio.sleep(0.2)
+            socket.transport.abort()
+        async with live.open() as socket:
+            resume = {"token": first["resume_token"], "last_seq": 1}
+            await socket.send(desk.start_of(WIDEBAND, "alice", resume=resume))
+            again = json.loads(await socket.recv())
+            assert again["session_id"] == first["session_id"]
+            assert again["resume_token"] != first["resume_token"]
+            assert again["received_samples"] == cut // 2
+            reader = asyncio.create_task(desk.read_to_end(socket, desk.Heard(events)))
+            await socket.send(data[2 * again["received_samples"] :])
+            await socket.send('{"type": "stop"}')
+            heard = await asyncio.wait_for(reader, 20)
+            assert heard.code == 1000
+        return events
+
+    events = asyncio.run(broken_call())
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    desk.assert_same_events(desk.plain(events), expected(data, WIDEBAND))
+
+
+def test_a_token_of_another_life_of_the_server_is_answered_with_4412(serve: Any, desk: Any) -> None:
+    resume = {"token": "from before the restart", "last_seq": 3}
+    start = desk.start_of(MULAW, "alice", resume=resume)
+    heard = asyncio.run(desk.whole_call(serve(), start, b""))
+    assert heard.code == 4412
+    assert heard.events[0]["code"] == "resume_window_over"
+
+
+def test_a_second_socket_takes_the_session_over(serve: Any, desk: Any) -> None:
+    live = serve()
+
+    async def run() -> tuple[Any, Any]:
+        async with live.open() as first, live.open() as second:
+            await first.send(desk.start_of(MULAW, "alice"))
+            token = json.loads(await first.recv())["resume_token"]
+            resume = {"token": token, "last_seq": 1}
+            await second.send(desk.start_of(MULAW, "alice", resume=resume))
+            assert json.loads(await second.recv())["type"] == "session_started"
+            ousted = await asyncio.wait_for(desk.read_to_end(first, desk.Heard([])), 5)
+            await second.send('{"type": "stop"}')
+            return ousted, await asyncio.wait_for(desk.read_to_end(second, desk.Heard([])), 5)
+
+    ousted, heir = asyncio.run(run())
+    assert (ousted.code, ousted.reason.split(":")[0]) == (1008, "taken_over")
+    assert heir.code == 1000
+
+
+def test_a_gap_moves_the_clock_and_keeps_the_evidence(serve: Any, desk: Any, voice: Any) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call", 4), MULAW)
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            await socket.send(data[:16_000])
+            await socket.send('{"type": "gap", "ms": 1500}')
+            await socket.send('{"type": "dtmf", "digit": "5"}')
+            await socket.send(data[16_000:])
+            await socket.send('{"type": "stop"}')
+            return await desk.read_to_end(socket, desk.Heard([]))
+
+    heard = asyncio.run(run())
+    (gap,) = heard.of("audio_gap")
+    assert (gap["gap_s"], gap["at_s"]) == (1.5, 3.5)
+    assert heard.events[-1]["at_s"] == 5.5
+    assert heard.events[-1]["net_speech_s"] > 1.0
+
+
+def test_an_enrollment_is_in_the_store_with_its_consent_before_it_is_said(
+    serve: Any, desk: Any, voice: Any
+) -> None:
+    live = serve()
+    consent = {"given_at": "2025-01-31", "by": "Bob", "purpose": "testing"}
+    start = desk.start_of(WIDEBAND, "bob", mode="enroll", consent=consent)
+    data = desk.encoded(voice("voice_b_call"), WIDEBAND)
+    heard = asyncio.run(desk.whole_call(live, start, data))
+    assert heard.code == 1000
+    assert len(heard.of("enrollment_completed")) == 1
+    with VoiceprintStore(live.config.store) as store:
+        assert store.get("bob").consent.purpose == "testing"
+    again = asyncio.run(desk.whole_call(live, start, b""))
+    assert (again.code, again.events[0]["code"]) == (1008, "voiceprint_exists")
+
+
+def test_identify_finds_the_speaker_among_all(serve: Any, desk: Any, voice: Any) -> None:
+    data = desk.encoded(voice("voice_a_enroll"), WIDEBAND)
+    start = desk.start_of(WIDEBAND, mode="identify")
+    heard = asyncio.run(desk.whole_call(serve(), start, data))
+    (decision,) = heard.of("decision_made")
+    assert (decision["speaker"], decision["verdict"]) == ("alice", "accept")
+
+
+def test_the_result_outlives_the_call(serve: Any, desk: Any, voice: Any) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_enroll"), WIDEBAND)
+    start = desk.start_of(WIDEBAND, "alice", call_id="c-1", metadata={"queue": 7})
+    heard = asyncio.run(desk.whole_call(live, start, data))
+    result = live.parts.calls.get(heard.events[0]["session_id"]).result()
+    assert (result["status"], result["end_reason"]) == ("ended", "stopped")
+    assert (result["call_id"], result["metadata"]) == ("c-1", {"queue": 7})
+    assert [each["decision"] for each in result["decisions"]] == ["ACCEPT"]
+    assert "resume_token" not in json.dumps(result)
+
+
+def test_the_observers_socket_carries_the_same_events_and_no_token(
+    serve: Any, desk: Any, voice: Any
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call", 4), MULAW)
+
+    async def run() -> tuple[Any, Any]:
+        from websockets.asyncio.client import connect
+
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            first = json.loads(await socket.recv())
+            url = live.url.replace("/stream", f"/sessions/{first['session_id']}/events")
+            async with connect(url) as observer:
+                watching = asyncio.create_task(desk.read_to_end(observer, desk.Heard([])))
+                await socket.send(data)
+                await socket.send('{"type": "stop"}')
+                heard = await desk.read_to_end(socket, desk.Heard([first]))
+                return heard, await asyncio.wait_for(watching, 10)
+
+    heard, watched = asyncio.run(run())
+    assert watched.code == 1000
+    assert desk.plain(watched.events) == desk.plain(heard.events)
+    assert "resume_token" not in json.dumps(watched.events)
