@@ -140,7 +140,7 @@ class CapacityError(StreamsvError):
 
 
 class LimitReached(CapacityError):
-    """This key or this address has all that it may have at a time."""
+    """The key or the address has all that it may have at a time."""
 
     code = "limit_reached"
 
