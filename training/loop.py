@@ -178,7 +178,8 @@ class Trainer:
             batch, generator = self.feed.source.draw(-1 - number & 0x7FFFFFFF, 32, 38)
             damaged = self.feed.augment(batch.pcm, generator).to(self.world.device)
             if logmel is not None:
-                padded = torch.nn.functional.pad(damaged, (240, 0))
+                left = logmel.init_state(1)["left"].shape[1]
+                padded = torch.nn.functional.pad(damaged, (left, 0))
                 energies.append(logmel.log_energies(padded).flatten(0, 1))
             frames.append(batch.frames[batch.frames_valid])
         if self.config.loss.frames:
