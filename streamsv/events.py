@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     BELOW_REJECT_THRESHOLD = "below_reject_threshold"
     EVIDENCE_INCONCLUSIVE = "evidence_inconclusive"
     NOT_ENOUGH_SPEECH = "not_enough_speech"
+    NOT_SPEECH = "not_speech"
 
 
 class Quality(enum.StrEnum):
@@ -36,6 +37,7 @@ class Quality(enum.StrEnum):
     CLIPPED = "clipped"
     NOISY = "noisy"
     TOO_QUIET = "too_quiet"
+    NOT_SPEECH = "not_speech"
 
 
 class Feedback(enum.StrEnum):

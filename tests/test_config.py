@@ -127,7 +127,7 @@ def test_a_configuration_survives_a_round_trip_through_yaml(config: Outer) -> No
 
 @given(
     update_every_hops=st.integers(1, 100),
-    min_net_speech_s=st.floats(0, 60),
+    min_net_speech_s=st.floats(0, 19),
     mode=st.integers(0, 3),
     max_clipped_fraction=st.floats(0, 1),
 )
@@ -170,7 +170,10 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
         ("gate:\n  mod: 2\n", r"gate\.mod is not a key; known here are"),
         ("gate:\n", r"gate must be a table"),
         ("decision:\n  accept_llr: high\n", r"decision\.accept_llr is 'high'; expected a number"),
-        ("decision:\n  accept_llr: .nan\n", r"decision\.accept_llr must be a finite number"),
+        (
+            "decision:\n  accept_llr: .nan\n  reject_llr: 0.0\n",
+            r"decision\.accept_llr must be a finite number",
+        ),
         ("model: 5\n", "model is 5; expected text"),
     ],
 )

@@ -71,9 +71,9 @@ def calibrate_stage(config: TrainConfig, output: Path | None, sets: Sequence[Pat
     from streamsv.evaluation.sets import load_set
 
     model = output or model_path(config)
-    calibration = fit_sets(Encoder(model), [load_set(folder) for folder in sets])
+    fitted = fit_sets(Encoder(model), [load_set(folder) for folder in sets])
     target = model.with_suffix(".calibration.json")
-    calibration.save(target)
+    fitted.calibration.save(target)
     _say(f"{target}: fitted on {', '.join(folder.name for folder in sets)}")
 
 

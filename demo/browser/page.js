@@ -350,6 +350,7 @@ class Trial {
 
   on_session_started(event) {
     this.leastS = event.decision?.min_net_speech_s ?? 0;
+    this.steps = event.decision?.steps ?? [];
     if (event.decision) chart.reset(this.speakers, event.decision);
   }
 
@@ -366,6 +367,8 @@ class Trial {
   }
 
   on_score_updated(event) {
+    const step = this.steps.findLast(([from]) => from <= event.net_speech_s + 1e-6);
+    if (step) chart.thresholds = { accept_llr: step[1], reject_llr: step[2] };
     chart.addScore(event);
     for (const score of event.scores) {
       const row = this.rows.get(score.speaker);

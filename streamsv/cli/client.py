@@ -28,12 +28,13 @@ from streamsv.cli.screens import Picture, Screen, screen_for
 from streamsv.cli.sounds import Sound
 from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech
 from streamsv.events import DecisionMade, EnrollmentRefused, Event, Refusal, Verdict
-from streamsv.scoring.policy import DecisionConfig
 
 if TYPE_CHECKING:
     from streamsv.client import Started, Stream
 
 _WANTED_S = 12.0
+_UNTOLD_LLRS = (2.0, -2.0)
+"""Drawn where a server does not say what it decides by."""
 _LONGEST_SLEEP_S = 0.05
 
 
@@ -165,9 +166,7 @@ class _Conversation:
         if self._is_enrolling:
             wanted = (started.enrollment or {}).get("wanted_net_speech_s", _WANTED_S)
             return EnrollmentPicture(self._title, wanted, duration_s)
-        names = ("accept_llr", "reject_llr", "min_net_speech_s")
-        granted = {k: v for k, v in (started.decision or {}).items() if k in names}
-        return VerificationPicture(self._title, DecisionConfig(**granted), duration_s)
+        return VerificationPicture(self._title, _Granted(started), duration_s)
 
     async def _send(
         self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]
@@ -207,3 +206,22 @@ class _Conversation:
                 self._refusal = event
         if is_microphone and has_enough_speech(event):
             self._is_enough = True
+
+
+class _Granted:
+    """The thresholds that the server said it decides by, for the picture."""
+
+    def __init__(self, started: Started) -> None:
+        first = (started.decision or {}).get("min_net_speech_s", 0.0)
+        self._steps = started.steps or ((first, *_UNTOLD_LLRS),)
+
+    @property
+    def first_look_s(self) -> float:
+        """Net speech before which nothing is decided."""
+        return self._steps[0][0]
+
+    def thresholds(self, net_speech_s: float) -> tuple[float, float]:
+        """The accept and the reject LLR in force, or that will be first."""
+        past = [step for step in self._steps if step[0] <= net_speech_s + 1e-6]
+        _, accept_llr, reject_llr = past[-1] if past else self._steps[0]
+        return accept_llr, reject_llr

@@ -27,9 +27,11 @@ _SPEED = 5.0
 _LEAST_FALL = 1.0
 _SPEAKER = "voice A"
 _HOW_SHOWN = f"Shown at {_SPEED:g} times real time, without sound; --speed 1 is real time."
-_VERDICT_STAYS = (
-    "The verdict stays: a voiceprint is decided once. Noticing the change by itself is not built "
-    "yet."
+_VERDICT_STAYS = "The verdict stays: a voiceprint is decided once."
+_RATE = 0.05
+_PROMISE = (
+    f"This demo lets at most {_RATE:.0%} of strangers' calls pass. The default is stricter, and "
+    "takes longer to accept."
 )
 
 _WAS = {
@@ -58,7 +60,7 @@ def demo(
     _debug: DebugOption = False,
 ) -> None:
     """Watch one voice recognized, another refused, and one replaced in the middle of a call."""
-    engine = options.load_engine(config)
+    engine = options.load_engine(config) if config else _quick_engine()
     if speed is None:
         is_watched = terminal.output().is_live and not as_json
         speed = _SPEED if is_watched else 0.0
@@ -66,6 +68,8 @@ def demo(
             terminal.output().say(_HOW_SHOWN)
     stage = Stage(engine, speed, as_json)
     stage.enroll()
+    if not (config or as_json):
+        terminal.output().say(_PROMISE)
     problems = [*stage.same_voice(), *stage.other_voice(), *stage.changing_voice()]
     if problems:
         raise DemoError(
@@ -75,6 +79,13 @@ def demo(
     if not as_json:
         terminal.output().say()
         terminal.output().say(_NEXT)
+
+
+def _quick_engine() -> Engine:
+    from streamsv.engine import Engine, EngineConfig
+    from streamsv.scoring.policy import DecisionConfig, TargetFar
+
+    return Engine.load(EngineConfig(decision=DecisionConfig(target_far=TargetFar(_RATE, _RATE))))
 
 
 class Stage:
@@ -142,7 +153,7 @@ class Stage:
 
     def _call(self, title: str, sound: Sound, changes_at_s: float | None = None) -> _Heard:
         session = self._engine.verify(self._voiceprint, sound.format)
-        picture = VerificationPicture(title, self._engine.config.decision, sound.duration_s)
+        picture = VerificationPicture(title, session.policy, sound.duration_s)
         if changes_at_s is not None:
             picture.mark(changes_at_s, "voice changes")
         screen = self._screen_of(picture, title, self._as_json)

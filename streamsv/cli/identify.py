@@ -35,9 +35,7 @@ def identify(
             _say_left_out(of_other_models, len(voiceprints), as_json)
         session = engine.identify(voiceprints, sound.format)
         title = f"one of {len(voiceprints)} · {sound.name}"
-        picture = VerificationPicture(
-            title, engine.config.decision, sound.duration_s, len(voiceprints)
-        )
+        picture = VerificationPicture(title, session.policy, sound.duration_s)
         screen = screen_for(picture, title, as_json)
         with screen, Player(session, screen, speed_of(sound, screen, speed)) as player:
             player.play(sound)

@@ -80,7 +80,7 @@ def _judge(
     with sounds.from_microphone(device, max_seconds) as sound:
         title = f"{round_title} · {sound.name}"
         session = engine.verify(voiceprint, sound.format)
-        screen = screen_for(VerificationPicture(title, engine.config.decision), title, as_json)
+        screen = screen_for(VerificationPicture(title, session.policy), title, as_json)
         with screen, Player(session, screen) as player:
             player.play(sound, _RoundEnd().is_reached)
 

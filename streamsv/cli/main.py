@@ -15,6 +15,7 @@ import streamsv
 from streamsv.cli import terminal
 from streamsv.cli.audit import audit
 from streamsv.cli.bench import bench
+from streamsv.cli.calibrate import calibrate
 from streamsv.cli.client import client
 from streamsv.cli.demo import demo
 from streamsv.cli.devices import devices
@@ -50,6 +51,7 @@ app.add_typer(keys, name="keys")
 app.command(cls=Command)(audit)
 app.command(cls=Command)(devices)
 app.command(cls=Command)(evaluate)
+app.command(cls=Command)(calibrate)
 app.command(cls=Command)(bench)
 app.add_typer(model, name="model")
 

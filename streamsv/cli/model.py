@@ -66,6 +66,7 @@ def _print_calibration(fitted_on: dict[str, Any]) -> None:
     """What a calibration was fitted on: a row a set, then a row a channel and knot."""
     output = terminal.output()
     sets, channels = fitted_on.pop("sets", ()), fitted_on.pop("channels", {})
+    rules = fitted_on.pop("out_of_fold", ())
     if fitted_on:
         output.fields(fitted_on)
     if sets:
@@ -90,6 +91,20 @@ def _print_calibration(fitted_on: dict[str, Any]) -> None:
         ]
         output.say()
         _table(columns, rows)
+    if rules:
+        columns = {
+            "channel": "channel",
+            "promised_far": "promised",
+            "far": "achieved",
+            "impostor_speakers": "strangers",
+            "accepted": "accepted",
+            "accept_s": "accept s",
+            "fixed_s": "one look s",
+            "reject_s": "reject s",
+        }
+        output.say()
+        output.say("Whole calls of people that took no part in the rule", style="bold")
+        _table(columns, rules)
 
 
 def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
+from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel
@@ -33,7 +34,6 @@ from streamsv.events import (
     SpeechStarted,
     Verdict,
 )
-from streamsv.scoring.policy import DecisionConfig, ThresholdPolicy
 
 _SCROLLING_SPAN_S = 30.0
 _WARNING_SHOWN_S = 5.0
@@ -86,24 +86,32 @@ class Clockwork:
         return Text(f"! {self._warning[1]}", "yellow")
 
 
+class Rule(Protocol):
+    """What a picture shows of a policy (`streamsv.scoring.policy`)."""
+
+    @property
+    def first_look_s(self) -> float:
+        """Net speech before which nothing is decided."""
+
+    def thresholds(self, net_speech_s: float) -> tuple[float, float]:
+        """The accept and the reject LLR in force, or that will be first."""
+
+
 class VerificationPicture:
     """One stream against one voiceprint or many: score, thresholds, time, speech, verdict.
 
     ``duration_s`` is the length of the sound, ``None`` when it is not known: the chart then shows
-    the last half minute. ``candidates`` are decided among at once.
+    the last half minute. ``policy`` is that of the session; its thresholds are those in force.
     """
 
     def __init__(
         self,
         title: str,
-        decision: DecisionConfig,
+        policy: Rule,
         duration_s: float | None = None,
-        candidates: int = 1,
     ) -> None:
-        policy = ThresholdPolicy(decision, candidates)
         self._title = title
-        self._thresholds = Thresholds(policy.accept_llr, policy.reject_llr)
-        self._min_net_speech_s = decision.min_net_speech_s
+        self._policy = policy
         self._clock = Clockwork(duration_s)
         self._latest: ScoreUpdated | None = None
         self._points: collections.deque[Point] = collections.deque(maxlen=_MAX_POINTS)
@@ -147,6 +155,14 @@ class VerificationPicture:
         drawn = chart(self._points, self._marks, self._thresholds, self._span_s(), inner, rows)
         parts = Group(*head, *drawn, *foot)
         yield Panel(parts, title=Text(self._title, "bold"), title_align="left", width=width)
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        return Thresholds(*self._policy.thresholds(self._heard_s))
+
+    @property
+    def _heard_s(self) -> float:
+        return self._latest.net_speech_s if self._latest else 0.0
 
     def _head(self, width: int) -> Table:
         speech_s = self._latest.net_speech_s if self._latest else 0.0
@@ -194,10 +210,9 @@ class VerificationPicture:
 
     def _verdict_lines(self) -> list[Text]:
         if not self._decisions:
-            heard_s = self._latest.net_speech_s if self._latest else 0.0
             wait = "the score is between the thresholds"
-            if heard_s < self._min_net_speech_s:
-                wait = f"no verdict before {self._min_net_speech_s:g} s of speech"
+            if self._heard_s < self._policy.first_look_s:
+                wait = f"no verdict before {self._policy.first_look_s:.1f} s of speech"
             return [Text.assemble((" LISTENING ", "reverse"), "  ", (wait, "dim"))]
         return [
             Text.assemble(

@@ -53,7 +53,7 @@ def verify(
         engine = options.load_engine(config)
         session = engine.verify(voiceprint, sound.format)
         title = f"{name} · {sound.name}"
-        picture = VerificationPicture(title, engine.config.decision, sound.duration_s)
+        picture = VerificationPicture(title, session.policy, sound.duration_s)
         screen = screen_for(picture, title, as_json)
         stops_at_verdict = microphone and not keep_going
         with screen, Player(session, screen, speed_of(sound, screen, speed)) as player:

@@ -13,6 +13,11 @@ FEEDBACK = {
     Feedback.TOO_SHORT: "this recording has too little speech and is left out",
 }
 
+_BRIEFLY = {
+    Reason.NOT_ENOUGH_SPEECH: "too little speech",
+    Reason.NOT_SPEECH: "not like speech",
+}
+
 
 def of_score(score: Score) -> str:
     """``LLR +5.73, cosine 0.747``."""
@@ -41,12 +46,13 @@ def of_decision_briefly(decision: DecisionMade) -> str:
         whom = f"{relation} {decision.speaker}"
     after = f"after {decision.net_speech_s:.1f} s of speech"
     if decision.verdict is Verdict.UNDECIDED:
-        is_short = decision.reason is Reason.NOT_ENOUGH_SPEECH
-        return f"{'too little speech' if is_short else 'inconclusive'} {after}"
+        return f"{_BRIEFLY.get(decision.reason, 'inconclusive')} {after}"
     return f"{whom}, {after}" + (f", LLR {decision.score.llr:+.2f}" if decision.score else "")
 
 
 def _reason(decision: DecisionMade) -> str:
     if decision.reason is Reason.NOT_ENOUGH_SPEECH:
         return "there was too little speech"
+    if decision.reason is Reason.NOT_SPEECH:
+        return "what was heard is not like speech"
     return "the evidence does not suffice"

@@ -37,7 +37,9 @@ class Started:
 
     ``received_samples`` is the position up to which it has the sound, in samples of one channel
     at the source's rate, gaps included; ``resume_token`` (in no ``repr``) goes on after a
-    dropped connection. ``decision`` has ``accept_llr``, ``reject_llr`` and ``min_net_speech_s``,
+    dropped connection. ``decision`` has ``accept_llr`` and ``reject_llr``
+    of the first look and ``min_net_speech_s``; ``steps`` are (net speech, accept LLR, reject LLR)
+    from the first look on;
     ``enrollment`` has ``wanted_net_speech_s`` and ``min_net_speech_s``; each ``None`` where the
     server does not say.
     """
@@ -47,6 +49,7 @@ class Started:
     resume_token: str | None = dataclasses.field(repr=False)
     received_samples: int
     decision: Mapping[str, float] | None
+    steps: tuple[tuple[float, float, float], ...]
     enrollment: Mapping[str, float] | None
 
 
@@ -85,6 +88,7 @@ def started_of(fields: Mapping[str, Any]) -> Started:
         fields.get("resume_token"),
         int(received),
         _numbers(fields.get("decision")),
+        _steps(fields.get("decision")),
         _numbers(fields.get("enrollment")),
     )
 
@@ -127,6 +131,17 @@ def _numbers(given: Any) -> Mapping[str, float] | None:
     if not isinstance(given, Mapping):
         return None
     return {str(name): float(each) for name, each in given.items() if _is_number(each)}
+
+
+def _steps(decision: Any) -> tuple[tuple[float, float, float], ...]:
+    found = decision.get("steps") if isinstance(decision, Mapping) else None
+    if not isinstance(found, list):
+        return ()
+    return tuple(
+        (float(each[0]), float(each[1]), float(each[2]))
+        for each in found
+        if isinstance(each, list) and len(each) == 3 and all(map(_is_number, each))
+    )
 
 
 def _is_number(given: Any) -> bool:

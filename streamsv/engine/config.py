@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from streamsv.audio.gate import GateConfig
+from streamsv.engine.guard import GuardConfig
 from streamsv.errors import ConfigError
 from streamsv.scoring.policy import DecisionConfig
 
@@ -111,6 +112,7 @@ class EngineConfig:
     update_every_hops: int = 1
     candidates_shown: int = 5
     gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    guard: GuardConfig = dataclasses.field(default_factory=GuardConfig)
     decision: DecisionConfig = dataclasses.field(default_factory=DecisionConfig)
     quality: QualityConfig = dataclasses.field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = dataclasses.field(default_factory=EnrollmentConfig)

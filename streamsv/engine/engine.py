@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,8 +11,10 @@ from streamsv.audio import AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
 from streamsv.engine.enrollment import EnrollmentSession
+from streamsv.engine.guard import SpeechJudge
 from streamsv.engine.verification import VerificationSession
 from streamsv.scoring.calibration import Calibration
+from streamsv.scoring.takeover import TakeoverModel
 from streamsv.voiceprints import Voiceprint
 
 
@@ -20,18 +23,34 @@ def bundled(name: str) -> Path:
     return Path(str(resources.files("streamsv.models"))) / name
 
 
+@functools.cache
+def _bundled_judge() -> SpeechJudge:
+    return SpeechJudge.load(bundled("guard.json"))
+
+
 class Engine:
     """Model, calibration and configuration: immutable, shared by any number of sessions.
+
+    Without a takeover model, which lies beside a model as ``NAME.takeover.npz``, no
+    ``speaker_changed`` is given.
 
     Sessions of one engine may run in different threads, each session in one at a time.
     """
 
     def __init__(
-        self, encoder: Encoder, calibration: Calibration, config: EngineConfig | None = None
+        self,
+        encoder: Encoder,
+        calibration: Calibration,
+        config: EngineConfig | None = None,
+        takeover: TakeoverModel | None = None,
     ) -> None:
         calibration.check_fingerprint(encoder.fingerprint)
         calibration.check_model_file(encoder.file_sha256)
+        if takeover is not None:
+            takeover.check_fingerprint(encoder.fingerprint)
         self.encoder = encoder
+        self.takeover = takeover
+        self.judge = _bundled_judge()
         self.calibration = calibration
         self.config = config or EngineConfig()
 
@@ -49,7 +68,9 @@ class Engine:
             calibration = model.parent / f"{model.stem}.calibration.json"
         else:
             calibration = bundled("default.calibration.json")
-        return cls(Encoder(model), Calibration.load(calibration), config)
+        watch = model.with_suffix(".takeover.npz")
+        takeover = TakeoverModel.load(watch) if watch.is_file() else None
+        return cls(Encoder(model), Calibration.load(calibration), config, takeover)
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +89,13 @@ class Engine:
         """
         claimed = [voiceprints] if isinstance(voiceprints, Voiceprint) else voiceprints
         return VerificationSession(
-            self.encoder, self.calibration, self.config, claimed, audio or AudioFormat()
+            self.encoder,
+            self.calibration,
+            self.config,
+            claimed,
+            audio or AudioFormat(),
+            judge=self.judge,
+            takeover=self.takeover,
         )
 
     def identify(
@@ -82,6 +109,8 @@ class Engine:
             voiceprints,
             audio or AudioFormat(),
             mode="identify",
+            judge=self.judge,
+            takeover=self.takeover,
         )
 
     def enroll(

@@ -14,9 +14,12 @@ class QualityWatch:
         self._config = config
         self._quiet_until: dict[Quality, float] = {}
 
-    def look(self, levels: Levels, at_s: float) -> list[QualityWarning]:
-        """The warnings that are due at ``at_s``, seconds of media time."""
-        found = self._found(levels)
+    def look(self, levels: Levels, at_s: float, is_speech: bool = True) -> list[QualityWarning]:
+        """The warnings that are due at ``at_s``, seconds of media time.
+
+        ``is_speech`` false says that what passes the gate was heard to be something else.
+        """
+        found = self._found(levels, is_speech)
         if not found:
             return []
         due = [
@@ -28,7 +31,7 @@ class QualityWatch:
             self._quiet_until[warning.quality] = at_s + self._config.repeat_s
         return due
 
-    def _found(self, levels: Levels) -> list[tuple[Quality, str]]:
+    def _found(self, levels: Levels, is_speech: bool) -> list[tuple[Quality, str]]:
         config = self._config
         found: list[tuple[Quality, str]] = []
         if levels.clipped_fraction > config.max_clipped_fraction:
@@ -40,4 +43,7 @@ class QualityWatch:
         if levels.speech_dbfs is not None and levels.speech_dbfs < config.min_speech_dbfs:
             heard = f"Speech is at {levels.speech_dbfs:.0f} dBFS"
             found.append((Quality.TOO_QUIET, f"{heard}; raise the input level."))
+        if not is_speech:
+            detail = "What is heard is not like speech; turn music and machines off."
+            found.append((Quality.NOT_SPEECH, detail))
         return found

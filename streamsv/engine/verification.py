@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsv.audio import AudioFormat
+from streamsv.audio import SAMPLE_RATE, AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
+from streamsv.engine.guard import SpeechGuard, SpeechJudge
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
@@ -21,11 +22,13 @@ from streamsv.events import (
     Score,
     ScoreUpdated,
     SessionEnded,
+    SpeakerChanged,
     Verdict,
 )
 from streamsv.scoring.calibration import Calibration
-from streamsv.scoring.policy import ThresholdPolicy
+from streamsv.scoring.policy import Policy, policy_for
 from streamsv.scoring.similarity import Directions
+from streamsv.scoring.takeover import TakeoverModel, TakeoverWatch
 from streamsv.voiceprints import Voiceprint
 
 Floats = NDArray[np.float32]
@@ -47,6 +50,8 @@ class VerificationSession(Session):
         voiceprints: Sequence[Voiceprint],
         audio: AudioFormat,
         mode: str = "verify",
+        judge: SpeechJudge | None = None,
+        takeover: TakeoverModel | None = None,
     ) -> None:
         if mode not in ("verify", "identify"):
             raise ConfigError(f"mode is {mode!r}; allowed are verify and identify.", mode)
@@ -65,19 +70,31 @@ class VerificationSession(Session):
         speakers = tuple(voiceprint.speaker for voiceprint in voiceprints)
         if len(set(speakers)) < len(speakers):
             raise ConfigError("The same speaker is claimed twice.", ", ".join(speakers))
-        calibration.llr(0.0, 1.0, audio.channel)  # no calibration: say so now, not in mid-call
+        channels = [calibration.channel_of_trial(vp.channel, audio.channel) for vp in voiceprints]
+        candidates = len(speakers) if mode == "identify" else 1
+        policies = {
+            channel: policy_for(calibration, config.decision, channel, candidates)
+            for channel in dict.fromkeys(channels)  # what is missing is said now, not in mid-call
+        }
         super().__init__(encoder, config, audio, mode, speakers)
         self._mode = mode
         self._speakers = speakers
         self._directions = Directions(np.stack([vp.embedding for vp in voiceprints]))
         self._calibration = calibration
-        channels = [calibration.channel_of_trial(vp.channel, audio.channel) for vp in voiceprints]
-        self._rows_of_channel = {
-            channel: np.flatnonzero([each == channel for each in channels])
-            for channel in dict.fromkeys(channels)
+        self._policies: dict[str | None, Policy] = {
+            speaker: policies[channel] for speaker, channel in zip(speakers, channels, strict=True)
         }
+        curves = [
+            calibration.enrolled(voiceprint.net_speech_s, channel)
+            for voiceprint, channel in zip(voiceprints, channels, strict=True)
+        ]
+        self._slopes, self._offsets = np.array(curves, np.float64).T
+        self._channels = tuple(policies)
+        self._row_channels = np.array([self._channels.index(channel) for channel in channels])
         self._quality = QualityWatch(config.quality)
-        self._policy = ThresholdPolicy(config.decision, len(speakers) if mode == "identify" else 1)
+        self._guard = SpeechGuard(judge, config.guard) if judge else None
+        self._takeover = TakeoverWatch(takeover) if takeover else None
+        self._was_held_back = False
         self._verdicts: dict[str | None, Verdict] = {}
         self._hops_scored = 0
         self._latest: tuple[Score, ...] = ()
@@ -87,34 +104,66 @@ class VerificationSession(Session):
         """The decisions made so far, by speaker (``None``: nobody)."""
         return dict(self._verdicts)
 
+    @property
+    def policy(self) -> Policy:
+        """The rule for the first voiceprint: its thresholds are worth showing."""
+        return self._policies[self._speakers[0]]
+
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops_scored += 1
         self._latest = self._scores(embedding, hop.net_speech_s)
-        events: list[Event] = [*self._quality.look(hop.levels, hop.at_s)]
+        if self._guard is not None:
+            self._guard.hear(hop.pcm)
+        is_other = self._guard is not None and self._guard.is_surely_no_speech
+        events: list[Event] = [
+            *self._quality.look(hop.levels, hop.at_s, is_speech=not is_other),
+            *self._changes(hop, embedding),
+        ]
         if self._hops_scored % self._config.update_every_hops:
             return events
         snr_db, channel = hop.levels.snr_db, self.audio.channel
         events.append(ScoreUpdated(hop.at_s, hop.net_speech_s, self._latest, snr_db, channel))
         return [*events, *self._decisions(hop.at_s, hop.net_speech_s)]
 
+    @property
+    def _is_speech(self) -> bool:
+        return self._guard is None or self._guard.is_speech
+
+    def _changes(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
+        """Whose voice another has taken over from, by what was heard up to this hop."""
+        if self._takeover is None:
+            return []
+        found = self._takeover.hear(embedding, self._state, hop.at_s, self._is_speech)
+        return [
+            SpeakerChanged(hop.at_s, speaker, changed_at_s, hop.net_speech_s)
+            for speaker, changed_at_s in found
+        ]
+
     def _scores(self, embedding: Floats, net_speech_s: float) -> tuple[Score, ...]:
         """The scores to show: all that are claimed, or the best candidates, best first."""
         cosines = self._directions.cosine(embedding)
-        llrs = np.empty(len(cosines))
-        for channel, rows in self._rows_of_channel.items():
-            llrs[rows] = self._calibration.llr(cosines[rows], net_speech_s, channel)
-        shown = np.arange(len(llrs))
-        if self._mode == "identify":
-            shown = np.argsort(-llrs, kind="stable")[: self._config.candidates_shown]
-        return tuple(
-            Score(self._speakers[i], float(cosines[i]), None, float(llrs[i])) for i in shown
+        hop = round(net_speech_s * SAMPLE_RATE / self._encoder.hop_samples)
+        slopes, offsets = self._calibration.heard_by_hop(
+            hop, self._encoder.hop_samples / SAMPLE_RATE, self._channels
         )
+        rows = self._row_channels
+        llrs = (self._slopes + slopes[rows]) * cosines + self._offsets + offsets[rows]
+        shown: Iterable[int] = range(len(self._speakers))
+        if self._mode == "identify":
+            shown = np.argsort(-llrs, kind="stable")[: self._config.candidates_shown].tolist()
+        as_cosines, as_llrs = cosines.tolist(), llrs.tolist()
+        return tuple(Score(self._speakers[i], as_cosines[i], None, as_llrs[i]) for i in shown)
 
     def _decisions(self, at_s: float, net_speech_s: float) -> list[Event]:
         """A look at the latest scores: the decisions that they are enough for."""
+        self._was_held_back = not self._is_speech
+        if self._was_held_back:
+            return []
         events: list[Event] = []
         for speaker, score in self._waiting():
-            found = self._policy.look(score.llr, net_speech_s) if score else None
+            if score is None:
+                continue
+            found = self._policies[score.speaker].look(score.llr, net_speech_s)
             if found is not None:
                 events.append(self._decide(speaker, score, *found, at_s, net_speech_s))
         return events
@@ -138,14 +187,19 @@ class VerificationSession(Session):
     ) -> DecisionMade:
         if score is not None and verdict is Verdict.ACCEPT:
             speaker = score.speaker
+            if self._takeover is not None:
+                row = self._speakers.index(speaker)
+                self._takeover.accept(speaker, self._directions.rows[row])
         self._verdicts[speaker] = verdict
-        promised = self._policy.promised_error_rate
+        promised = self._policies[score.speaker if score else self._speakers[0]].promised_error_rate
         return DecisionMade(at_s, speaker, verdict, reason, promised, net_speech_s, score)
 
     def _ending(self) -> list[Event]:
         at_s, net_speech_s = self._stream.at_s, self._stream.net_speech_s
         events = self._decisions(at_s, net_speech_s)
-        verdict, reason = self._policy.at_end(net_speech_s)
         for speaker, score in self._waiting():
+            verdict, reason = self.policy.at_end(net_speech_s)
+            if score is not None and self._was_held_back and reason is not Reason.NOT_ENOUGH_SPEECH:
+                reason = Reason.NOT_SPEECH
             events.append(self._decide(speaker, score, verdict, reason, at_s, net_speech_s))
         return [*events, SessionEnded(at_s, net_speech_s)]

@@ -1,161 +1,391 @@
-"""Fitting a model's calibration: sets are streamed, their trials pooled by channel and fitted.
+"""Fitting a model's calibration: sets are heard once, and evidence and stopping rules fitted.
 
-The cosines are those that real sessions give at each knot of net speech, through the gate, the
-resampler and the network as they will run; how a line is made of them is in
-`streamsv.evaluation.curves`.
+Each recording becomes a track (`streamsv.evaluation.tracks`). The trials of the sets at several
+amounts of speech, enrolled and heard, give the evidence (`streamsv.evaluation.evidence`); calls,
+made by joining the test recordings of one speaker, give the rules
+(`streamsv.evaluation.stopping`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamsv import __version__
 from streamsv.encoder import Encoder
-from streamsv.engine import Engine, EngineConfig
+from streamsv.engine import EngineConfig
 from streamsv.errors import EvaluationSetError
-from streamsv.evaluation.curves import LEAST_SPEAKERS, KnotTrials, fit_line
-from streamsv.evaluation.sets import CHANNELS, EvaluationSet
-from streamsv.evaluation.streaming import (
-    Progress,
-    ScoredTrial,
-    StreamedSet,
-    checked_points,
-    stream_set,
+from streamsv.evaluation.achieved import Achieved, achieved
+from streamsv.evaluation.evidence import (
+    ENROLLED_KNOTS_S,
+    KNOTS_S,
+    LEAST_SPEAKERS,
+    TrialTable,
+    fit_lines,
+    llrs,
 )
+from streamsv.evaluation.sets import EvaluationSet
+from streamsv.evaluation.stopping import (
+    FOLDS,
+    UNTIL_S,
+    CallPaths,
+    look_times,
+    rule_of,
+    spending_of,
+)
+from streamsv.evaluation.tracks import Recording, Track, TrackReader, TracksProgress
 from streamsv.scoring.calibration import MIXED, Calibration, Line
-from streamsv.scoring.metrics import cllr, min_cllr
+from streamsv.scoring.metrics import cllr, eer, min_cllr
 
-KNOTS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+Floats = npt.NDArray[np.float64]
+
+ENROLLED_CUTS_S = (3.0, 6.0, 12.0, None)
+"""How much of an enrollment the evidence is fitted with; None is all of it."""
+
+_WAYS: Mapping[str, tuple[str | None, str | None]] = {
+    "as recorded": (None, None),
+    "telephone": ("telephone", "telephone"),
+    "mixed": (None, "telephone"),
+}
+"""How enrollment and test are heard."""
 
 _METHOD = (
-    "logistic regression of the cosine at each knot, one observation of the other kind added to "
-    "each side, slopes that never fall"
+    "one logistic regression of the cosine for all channels, sets weighing the same, curves that "
+    "saturate in the net speech heard and enrolled"
 )
 
 
-def neutral_calibration(fingerprint: str) -> Calibration:
-    """A calibration that is none: the LLR is the cosine. To run sessions before there is one."""
-    line = Line((1.0,), (0.0,))
-    channels = dict.fromkeys(CHANNELS, line)
-    return Calibration(fingerprint, (1.0,), channels, {"method": "none: the LLR is the cosine"})
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What is fitted: ``trials``, and ``calls`` with a row a look and the call that it is of.
+
+    Fields
+    ------
+    calls: the cosines of calls at the looks; ``group`` is the call.
+    heard: for the reader: which sets were heard in which way.
+    """
+
+    trials: TrialTable
+    calls: TrialTable
+    heard: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A calibration, and how it does on people that took no part in it, by channel and rate."""
+
+    calibration: Calibration
+    achieved: tuple[Achieved, ...]
 
 
 def fit_sets(
     encoder: Encoder,
     sets: Sequence[EvaluationSet],
-    knots_s: Sequence[float] = KNOTS_S,
     telephone_too: bool = True,
     config: EngineConfig | None = None,
     least_speakers: int = LEAST_SPEAKERS,
-    progress: Progress | None = None,
-) -> Calibration:
+    spending: str = "obrien-fleming",
+    cache: Path | None = None,
+    progress: TracksProgress | None = None,
+) -> Fitted:
     """The calibration of ``encoder`` on ``sets``, for each channel that occurs in them.
 
-    With ``telephone_too`` the trials with a wideband test are also heard through 8 kHz mu-law, on
-    both sides and on the side of the test alone (``mixed``), and
-    count for the telephone. ``config`` holds the gate to hear with; a knot with fewer than
-    ``least_speakers`` target speakers takes its line from the knots beside it. People of
-    different sets are taken for different people. ``progress`` counts anew for each set and way.
+    With ``telephone_too`` the trials of wideband recordings are also heard through 8 kHz mu-law,
+    on both sides and on the side of the test alone (``mixed``). ``config`` holds the gate to hear
+    with. ``cache`` is a folder that keeps tracks for another fit. People of different sets are
+    taken for different people.
 
     Raises `EvaluationSetError` when a channel has too few people, or when its targets do not
-    score above its impostors; `ConfigError` for knots that do not exist.
+    score above its impostors; `ConfigError` for an unknown ``spending``.
     """
-    knots = checked_points(knots_s)
-    engine = Engine(encoder, neutral_calibration(encoder.fingerprint), config)
-    pooled: dict[str, dict[float, list[tuple[str, ScoredTrial]]]] = {}
-    heard: list[dict[str, Any]] = []
-
-    def pool(streamed: StreamedSet, channel: str | None) -> None:
-        name = streamed.evaluation_set.name
-        heard.append({"set": name, "channel": channel, **_counted(streamed)})
-        for knot in knots:
-            for scored in streamed.at(knot):
-                judged_on = MIXED if channel == MIXED else scored.channel
-                knots_of_channel = pooled.setdefault(judged_on, {knot: [] for knot in knots})
-                knots_of_channel[knot].append((name, scored))
-
-    for evaluation_set in sets:
-        streamed = stream_set(engine, evaluation_set, knots, progress=progress)
-        pool(streamed, None)
-        wideband = _wideband_trials(streamed) if telephone_too else None
-        if wideband:
-            pool(stream_set(engine, wideband, knots, "telephone", progress=progress), "telephone")
-            across = stream_set(
-                engine, wideband, knots, "telephone", progress=progress, enroll_as_recorded=True
-            )
-            pool(across, MIXED)
-    if not pooled:
-        raise EvaluationSetError("No trial of any set could be scored; there is nothing to fit.")
-    trials = {
-        channel: [_knot_trials(knot, scored) for knot, scored in of_channel.items()]
-        for channel, of_channel in sorted(pooled.items())
-    }
-    calibration = fit_channels(encoder.fingerprint, trials, least_speakers, {"sets": heard})
-    return replace(calibration, model_sha256=encoder.file_sha256)
+    spending_of(spending)
+    reader = TrackReader(encoder, config, cache, progress)
+    material = gathered(reader, sets, telephone_too)
+    fitted = fit_material(encoder.fingerprint, material, least_speakers, spending)
+    calibration = replace(fitted.calibration, model_sha256=encoder.file_sha256)
+    return replace(fitted, calibration=calibration)
 
 
-def fit_channels(
+def fit_material(
     fingerprint: str,
-    trials: Mapping[str, Sequence[KnotTrials]],
+    material: Material,
     least_speakers: int = LEAST_SPEAKERS,
-    fitted_on: Mapping[str, Any] | None = None,
-) -> Calibration:
-    """The calibration of cosines at hand; ``trials`` has the same rising knots in each channel.
-
-    ``fitted_on`` is kept, with the number of trials and people at each knot, and the Cllr in bits
-    there, which is that of the very trials that were fitted.
-
-    Raises `EvaluationSetError` as `fit_sets` does.
-    """
-    lines = {channel: fit_line(channel, of, least_speakers) for channel, of in trials.items()}
-    knots_s = tuple(knot.net_speech_s for knot in next(iter(trials.values()), ()))
-    calibration = Calibration(fingerprint, knots_s, lines)
-    counts = {
-        channel: [_described(calibration, channel, knot, least_speakers) for knot in knots]
-        for channel, knots in trials.items()
-    }
-    described = {"method": _METHOD, "streamsv_version": __version__, **(fitted_on or {})}
-    return replace(calibration, fitted_on={**described, "channels": counts})
-
-
-def _counted(streamed: StreamedSet) -> dict[str, int]:
-    scored = streamed.at(None)
-    speakers = {speaker for s in scored for speaker in (s.enroll_speaker, s.test_speaker)}
-    return {"trials": len(scored), "speakers": len(speakers)}
-
-
-def _wideband_trials(streamed: StreamedSet) -> EvaluationSet | None:
-    """The set again, with the trials that the telephone would change; None without any."""
-    tests = {name for name, test in streamed.tests.items() if test.channel == "wideband"}
-    trials = tuple(t for t in streamed.evaluation_set.trials if t.test in tests)
-    return replace(streamed.evaluation_set, trials=trials) if trials else None
-
-
-def _knot_trials(knot_s: float, scored: Sequence[tuple[str, ScoredTrial]]) -> KnotTrials:
-    return KnotTrials(
-        knot_s,
-        np.array([s.score.cosine for _, s in scored], dtype=np.float64),
-        tuple(f"{name}/{s.enroll_speaker}" for name, s in scored),
-        tuple(f"{name}/{s.test_speaker}" for name, s in scored),
+    spending: str = "obrien-fleming",
+) -> Fitted:
+    """Evidence and rules of cosines at hand. Raises `EvaluationSetError` as `fit_sets` does."""
+    lines = fit_lines(material.trials, least_speakers)
+    folds = _folds(material)
+    by_fold = [_lines_without(material.trials, fold, lines) for fold in folds]
+    rules, found = {}, []
+    for channel in sorted(lines):
+        calls = material.calls.only(material.calls.channel == channel)
+        if not len(calls.cosine):
+            continue
+        paths = _paths(calls, lines)
+        held, rest = [], []
+        for fold, fold_lines in zip(folds, by_fold, strict=True):
+            judged = _paths(calls, fold_lines)
+            tested = np.array([fold_of(name) == fold for name in judged.speaker])
+            held.append(judged.only(tested))
+            rest.append(judged.only(~tested))
+        rule = rule_of(paths, held, rest, spending)
+        if rule is not None:
+            rules[channel] = rule
+            found += [
+                achieved(channel, boundary.target_far, held, rest, spending)
+                for boundary in rule.boundaries
+            ]
+    counts = {channel: _described(material.trials, channel, lines) for channel in sorted(lines)}
+    calibration = Calibration(
+        fingerprint,
+        KNOTS_S,
+        lines,
+        {
+            "method": _METHOD,
+            "streamsv_version": __version__,
+            "sets": list(material.heard),
+            "channels": counts,
+            "spending": spending,
+            "holds_for": _HOLDS_FOR,
+            "out_of_fold": [each.to_dict() for each in found],
+        },
+        enrolled_knots_s=ENROLLED_KNOTS_S,
+        rules=rules,
     )
+    return Fitted(calibration, tuple(found))
 
 
-def _described(
-    calibration: Calibration, channel: str, knot: KnotTrials, least_speakers: int
-) -> dict[str, Any]:
-    targets, impostors = (calibration.llr(side, knot.net_speech_s, channel) for side in knot.sides)
-    has_both = len(targets) > 0 and len(impostors) > 0
-    return {
-        "net_speech_s": knot.net_speech_s,
-        "targets": len(targets),
-        "impostors": len(impostors),
-        "target_speakers": knot.target_speakers,
-        "impostor_pairs": knot.impostor_pairs,
-        "is_fitted": knot.is_fitted(least_speakers),
-        "cllr": cllr(targets, impostors) if has_both else None,
-        "min_cllr": min_cllr(targets, impostors) if has_both else None,
-    }
+NO_LINE = Line((), ())
+
+_HOLDS_FOR = (
+    "one call of a stranger drawn like the impostor speakers of these sets, over the channel "
+    "named, against the whole enrollments of these sets, looked at on the grid of look_s or less "
+    "often, with this model and gate; calls are the test recordings of one speaker joined, up to "
+    f"{UNTIL_S:g} s of net speech. Not for relatives, recordings or synthetic voices; several "
+    "calls of one stranger each have that chance"
+)
+
+
+def gathered(
+    reader: TrackReader, sets: Sequence[EvaluationSet], telephone_too: bool = True
+) -> Material:
+    """Hear ``sets`` and compare what their trials compare.
+
+    Raises `EvaluationSetError` when nothing could be scored.
+    """
+    trials, calls, heard = _Rows(), _Rows(), []
+    for evaluation_set in sets:
+        is_wide = any(s.channel == "wideband" for s in evaluation_set.streams.values())
+        ways = _WAYS if telephone_too and is_wide else {"as recorded": (None, None)}
+        for way, (enroll_channel, test_channel) in ways.items():
+            one = _SetInOneWay(reader, evaluation_set, way, enroll_channel, test_channel)
+            heard.append(one.add_to(trials, calls))
+    if not len(trials):
+        raise EvaluationSetError("No trial of any set could be scored; there is nothing to fit.")
+    return Material(trials.table(), calls.table(), tuple(heard))
+
+
+class _Rows:
+    """A `TrialTable` in the making."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in range(7))
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def add(self, cosines: Any, heard_s: Any, *others: Any) -> None:
+        count = len(cosines)
+        self._columns[0].extend(cosines.tolist())
+        self._columns[1].extend(heard_s.tolist())
+        for column, value in zip(self._columns[2:], others, strict=True):
+            column.extend([value] * count)
+
+    def table(self) -> TrialTable:
+        cosine, heard_s, enrolled_s = (np.array(c, dtype=np.float64) for c in self._columns[:3])
+        names = (np.array(column, dtype=np.str_) for column in self._columns[3:])
+        return TrialTable(cosine, heard_s, enrolled_s, *names)
+
+
+class _SetInOneWay:
+    """The tracks of one set, heard in one way, and their trials."""
+
+    def __init__(
+        self,
+        reader: TrackReader,
+        evaluation_set: EvaluationSet,
+        way: str,
+        enroll_channel: str | None,
+        test_channel: str | None,
+    ) -> None:
+        self._set, self._way = evaluation_set, way
+        streams = evaluation_set.streams
+        enrolled = {name for trial in evaluation_set.trials for name in trial.enroll}
+        tested = list(dict.fromkeys(trial.test for trial in evaluation_set.trials))
+        of_speaker: dict[tuple[str, str], list[str]] = {}
+        for name in tested:
+            key = streams[name].speaker, f"{streams[name].sample_rate} {streams[name].channel}"
+            of_speaker.setdefault(key, []).append(name)
+        self._enrolled = {n: Recording((streams[n].path,), enroll_channel) for n in enrolled}
+        self._tested = {n: Recording((streams[n].path,), test_channel, UNTIL_S) for n in tested}
+        self._joined = {}
+        for names in of_speaker.values():
+            for first, name in enumerate(names):
+                order = names[first:] + names[:first]
+                paths = tuple(streams[each].path for each in order)
+                self._joined[name] = Recording(paths, test_channel, UNTIL_S)
+        wanted = [*self._enrolled.values(), *self._tested.values(), *self._joined.values()]
+        self._tracks = reader.read(wanted)
+
+    def add_to(self, trials: _Rows, calls: _Rows) -> dict[str, Any]:
+        """Add all that could be scored; says what that was."""
+        scored, speakers, looks = 0, set(), look_times()
+        for trial in self._set.trials:
+            names = [
+                f"{self._set.name}/{self._set.streams[name].speaker}"
+                for name in (trial.enroll[0], trial.test)
+            ]
+            test = self._tracks[self._tested[trial.test]]
+            call = self._tracks[self._joined[trial.test]]
+            parts = [self._tracks[self._enrolled[name]] for name in trial.enroll]
+            whole = _voiceprint(parts, None)
+            if whole is None or not test.hops:
+                continue
+            scored += 1
+            speakers.update(names)
+            same = len({test.channel, *(part.channel for part in parts)}) == 1
+            channel = test.channel if same else MIXED
+            group = f"{self._set.name}|{self._way}"
+            for cut in ENROLLED_CUTS_S:
+                made = _voiceprint(parts, cut)
+                if made is not None:
+                    _compare(trials, test, KNOTS_S, made, channel, group, *names)
+            key = f"{group}|{'+'.join(trial.enroll)}|{trial.test}"
+            _compare(calls, call, looks, whole, channel, key, *names)
+        return {
+            "set": self._set.name,
+            "channel": None if self._way == "as recorded" else self._way,
+            "trials": scored,
+            "speakers": len(speakers),
+        }
+
+
+def _compare(
+    rows: _Rows,
+    track: Track,
+    at_s: Any,
+    voiceprint: tuple[Any, float],
+    channel: str,
+    group: str,
+    enroll_speaker: str,
+    test_speaker: str,
+) -> None:
+    embedding, enrolled_s = voiceprint
+    hops = [hop for hop in map(track.hop_at, at_s) if hop is not None]
+    heard_s = np.asarray(at_s, dtype=np.float64)[: len(hops)]
+    cosines = track.embeddings[hops] @ embedding
+    rows.add(cosines, heard_s, enrolled_s, channel, group, enroll_speaker, test_speaker)
+
+
+def _voiceprint(parts: Sequence[Track], cut_s: float | None) -> tuple[Any, float] | None:
+    """The embedding of an enrollment, and its net speech; None below a second, or below the cut.
+
+    As `streamsv.engine.EnrollmentSession` makes it: the mean weighted by net speech.
+    """
+    lengths = [part.hops for part in parts]
+    if cut_s is not None:
+        left = round(cut_s / parts[0].hop_s)
+        if sum(lengths) < left:
+            return None
+        for number, length in enumerate(lengths):
+            lengths[number] = min(length, left)
+            left -= lengths[number]
+    pairs = list(zip(parts, lengths, strict=True))
+    seconds = sum(lengths) * parts[0].hop_s
+    if seconds < 1.0:
+        return None
+    total = sum(part.embeddings[length - 1] * length for part, length in pairs if length)
+    return (total / np.linalg.norm(total)).astype(np.float32), seconds
+
+
+def fold_of(speaker: str) -> int:
+    """The fold of a person, the same in every fit."""
+    return hashlib.sha256(speaker.encode()).digest()[0] % FOLDS
+
+
+def _folds(material: Material) -> list[int]:
+    return sorted({fold_of(name) for name in set(material.calls.test_speaker.tolist())})
+
+
+def _lines_without(trials: TrialTable, fold: int, otherwise: Mapping[str, Line]) -> dict[str, Line]:
+    """The lines fitted without the people of a fold; ``otherwise`` where too few are left."""
+    names = sorted({*trials.enroll_speaker.tolist(), *trials.test_speaker.tolist()})
+    inside = np.array([name for name in names if fold_of(name) == fold])
+    rows = ~(np.isin(trials.enroll_speaker, inside) | np.isin(trials.test_speaker, inside))
+    rest = trials.only(np.asarray(rows, dtype=np.bool_))
+    usable = [c for c in otherwise if min(rest.only(rest.channel == c).people()) > 0]
+    rest = rest.only(np.asarray(np.isin(rest.channel, usable), dtype=np.bool_))
+    return {**otherwise, **(fit_lines(rest, 1) if usable else {})}
+
+
+def held_out_llrs(material: Material) -> tuple[TrialTable, Floats]:
+    """All trials, and the LLR of each by evidence fitted without either of its people, (rows,).
+
+    NaN where too few people are left for a fit.
+    """
+    trials = material.trials
+    found = np.full(len(trials.cosine), np.nan)
+    folds = {name: fold_of(name) for name in set(trials.test_speaker.tolist())}
+    tested = np.array([folds[name] for name in trials.test_speaker.tolist()])
+    for fold in sorted(set(folds.values())):
+        lines = _lines_without(trials, fold, dict.fromkeys(set(trials.channel.tolist()), NO_LINE))
+        lines = {channel: line for channel, line in lines.items() if line is not NO_LINE}
+        rows = (tested == fold) & np.isin(trials.channel, list(lines))
+        if rows.any():
+            found[rows] = llrs(lines, trials.only(rows))
+    return trials, found
+
+
+def _paths(calls: TrialTable, lines: Mapping[str, Line]) -> CallPaths:
+    """The LLRs of calls of one channel, a call a row."""
+    channel = str(calls.channel[0])
+    found = llrs({channel: lines[channel]}, calls)
+    _, first, row = np.unique(calls.group, return_index=True, return_inverse=True)
+    looks = look_times()
+    table = np.full((len(first), len(looks)), np.nan)
+    table[row, np.searchsorted(looks, calls.heard_s - 1e-6)] = found
+    return CallPaths(table, calls.is_target[first], calls.test_speaker[first])
+
+
+def _described(trials: TrialTable, channel: str, lines: Mapping[str, Line]) -> list[dict[str, Any]]:
+    """How the fit does on the trials that were fitted, at each knot, with whole enrollments."""
+    here = trials.only(trials.channel == channel)
+    found = llrs({channel: lines[channel]}, here)
+    rows = []
+    for knot_s in KNOTS_S:
+        at = here.heard_s == knot_s
+        if not at.any():
+            continue
+        people, pairs = here.only(at).people()
+        targets, impostors = found[at & here.is_target], found[at & ~here.is_target]
+        has_both = len(targets) > 0 and len(impostors) > 0
+        rows.append(
+            {
+                "net_speech_s": knot_s,
+                "targets": len(targets),
+                "impostors": len(impostors),
+                "target_speakers": people,
+                "impostor_pairs": pairs,
+                "is_fitted": has_both,
+                "eer": eer(targets, impostors) if has_both else None,
+                "cllr": cllr(targets, impostors) if has_both else None,
+                "min_cllr": min_cllr(targets, impostors) if has_both else None,
+            }
+        )
+    return rows

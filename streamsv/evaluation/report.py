@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from streamsv import __version__
 from streamsv.audio import GateConfig
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
+from streamsv.evaluation.heard import HeardEncoder, HeardSet, hear, pooled
+from streamsv.evaluation.measures import CallResult, PointResult, measure_calls, measure_point
+from streamsv.evaluation.rivals import Rival
 from streamsv.evaluation.sets import EvaluationSet
-from streamsv.evaluation.streaming import Progress, StreamedSet, checked_points, stream_set
-from streamsv.scoring.intervals import speaker_intervals
-from streamsv.scoring.metrics import cllr, eer, min_cllr, min_dcf
-
-SCORES = ("cosine", "normalized", "llr")
-P_TARGET = 0.01
-"""The prior of ``min_dcf``; a miss and a false accept cost 1 each."""
+from streamsv.evaluation.streaming import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +26,12 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class PointResult:
-    """The metrics at one amount of net speech; a value is None where a kind of trial is missing.
+class RivalResult:
+    """Another encoder on the same trials, one of ``results`` for each of ours."""
 
-    Fields
-    ------
-    net_speech_s: seconds of the test heard; None at the end of each stream.
-    targets, impostors: trials scored.
-    left_out: test streams that have less net speech.
-    trials_left_out: all other trials of the set, also those whose enrollment was too short.
-    eer, eer_ci: equal error rate as a fraction, and its 95 % interval over speakers.
-    min_dcf: least detection cost at a target prior of `P_TARGET`.
-    cllr, min_cllr: cost of the LLRs in bits, as they are and after the best calibration.
-    """
-
-    net_speech_s: float | None
-    targets: int
-    impostors: int
-    left_out: int
-    trials_left_out: int
-    eer: float | None
-    eer_ci: tuple[float, float] | None
-    min_dcf: float | None
-    cllr: float | None
-    min_cllr: float | None
+    name: str
+    version: str
+    results: tuple[PointResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +40,20 @@ class EvaluationReport:
 
     Fields
     ------
-    set: the set's name.
-    score: what ``eer`` and ``min_dcf`` are of, one of `SCORES`; the Cllr are always the LLR's.
+    set: the set's name, ``pooled`` for several together.
+    score: what ``eer`` and ``min_dcf`` are of; the Cllr and ``act_dcf`` are always the LLR's.
     channel: ``telephone`` if everything was sent through 8 kHz mu-law, None if nothing was.
     results: one for each amount asked for, rising, and a last one for whole streams.
     speakers, trials: of the whole set, as far as trials name them.
     enrollments: voices enrolled.
     enrollments_refused: those that a user would have been refused; they are made by force.
     enrollments_too_short: the refused ones that not even force makes; their trials are left out.
-    resamples, seed: of the interval.
+    resamples, seed: of the intervals.
+    calls: what the sessions' own verdicts came to.
+    rivals: other encoders, on the same samples and trials.
+    sets: when ``set`` is several, the report of each.
+    config: the engine's settings.
+    measured_at, commit: when, in UTC, and the commit of the code; None where nobody said.
     """
 
     set: str
@@ -88,15 +70,17 @@ class EvaluationReport:
     resamples: int
     seed: int
     streamsv_version: str
+    calls: CallResult
+    rivals: tuple[RivalResult, ...]
+    sets: tuple[EvaluationReport, ...]
+    config: Mapping[str, Any]
+    measured_at: str | None = None
+    commit: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields; rates are fractions, what has no data is None."""
-        fields = asdict(self)
-        fields["results"] = [
-            {**asdict(result), "eer_ci": result.eer_ci and list(result.eer_ci)}
-            for result in self.results
-        ]
-        return fields
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
 
 def evaluate(
@@ -108,82 +92,84 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
+    rivals: Sequence[Rival] = (),
 ) -> EvaluationReport:
-    """Stream the set through real sessions and measure at each of ``at`` seconds of net speech.
+    """Stream one set through real sessions and measure at each of ``at`` seconds of net speech.
 
-    See `streamsv.evaluation.streaming.stream_set` for what is heard and what is left out, and
+    See `streamsv.evaluation.heard.hear` for what is heard and raised, and
     `streamsv.scoring.intervals.speaker_intervals` for ``resamples`` and ``seed``.
-
-    Raises `ConfigError` for an argument that is not allowed, among them ``normalized`` with a
-    model that has no score normalization; `UnsupportedAudio` for a recording that cannot be read.
     """
-    if score not in SCORES:
-        raise ConfigError(f"score is {score!r}; allowed are {', '.join(SCORES)}.", score)
+    _check_resamples(resamples)
+    heard = hear(engine, evaluation_set, at, score, channel, rivals, progress)
+    return measure(engine, [heard], score, channel, resamples, seed)
+
+
+def measure(
+    engine: Engine,
+    heard: Sequence[HeardSet],
+    score: str = "cosine",
+    channel: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    measured_at: str | None = None,
+    commit: str | None = None,
+) -> EvaluationReport:
+    """The report on one set, or on several together with that of each in ``sets``.
+
+    ``score`` and ``channel`` are what the sets were heard with. Raises `ConfigError` for no
+    resamples and for two sets of one name.
+    """
+    _check_resamples(resamples)
+    together = heard[0] if len(heard) == 1 else pooled(heard)
+
+    def report(of: HeardSet, parts: tuple[EvaluationReport, ...]) -> EvaluationReport:
+        return EvaluationReport(
+            set=of.name,
+            model=EvaluatedModel(engine.fingerprint, engine.encoder.path.name),
+            score=score,
+            gate=engine.config.gate,
+            channel=channel,
+            results=_results(of, of.ours, resamples, seed),
+            **of.sizes,
+            resamples=resamples,
+            seed=seed,
+            streamsv_version=__version__,
+            calls=measure_calls(of.calls, resamples, seed),
+            rivals=tuple(
+                RivalResult(rival.name, rival.version, _results(of, rival, resamples, seed))
+                for rival in of.rivals
+            ),
+            sets=parts,
+            config=asdict(engine.config),
+            measured_at=measured_at,
+            commit=commit,
+        )
+
+    parts = tuple(report(each, ()) for each in heard) if len(heard) > 1 else ()
+    return report(together, parts)
+
+
+def _check_resamples(resamples: int) -> None:
     if resamples < 1:
         raise ConfigError(f"resamples must be at least 1; got {resamples}.", resamples)
-    points = checked_points(at)
-    every_hop = Engine(
-        engine.encoder, engine.calibration, replace(engine.config, update_every_hops=1)
-    )
-    streamed = stream_set(
-        every_hop, evaluation_set, points, channel, score == "normalized", progress
-    )
-    enrollments = streamed.enrollments.values()
-    named = {name for trial in evaluation_set.trials for name in (*trial.enroll, trial.test)}
-    return EvaluationReport(
-        set=evaluation_set.name,
-        model=EvaluatedModel(engine.fingerprint, engine.encoder.path.name),
-        score=score,
-        gate=engine.config.gate,
-        channel=channel,
-        results=tuple(
-            _measured(streamed, point, score, resamples, seed) for point in (*points, None)
-        ),
-        speakers=len({evaluation_set.streams[name].speaker for name in named}),
-        trials=len(evaluation_set.trials),
-        enrollments=len(enrollments),
-        enrollments_refused=sum(e.refusal is not None for e in enrollments),
-        enrollments_too_short=sum(e.voiceprint is None for e in enrollments),
-        resamples=resamples,
-        seed=seed,
-        streamsv_version=__version__,
-    )
 
 
-def _measured(
-    streamed: StreamedSet, point: float | None, score: str, resamples: int, seed: int
-) -> PointResult:
-    scored = streamed.at(point)
-    is_target = np.array([s.trial.is_target for s in scored], dtype=np.bool_)
-    targets, impostors = int(is_target.sum()), int((~is_target).sum())
-    left_out = streamed.left_out(point)
-    trials_left_out = len(streamed.evaluation_set.trials) - len(scored)
-    if not targets or not impostors:
-        return PointResult(
-            point, targets, impostors, left_out, trials_left_out, None, None, None, None, None
-        )
-    scores = np.array([getattr(s.score, score) for s in scored], dtype=np.float64)
-    llrs = np.array([s.score.llr for s in scored], dtype=np.float64)
-    sides = scores[is_target], scores[~is_target]
-    llr_sides = llrs[is_target], llrs[~is_target]
-    interval = speaker_intervals(
-        eer,
-        scores,
-        is_target,
-        [s.enroll_speaker for s in scored],
-        [s.test_speaker for s in scored],
-        resamples,
-        seed,
-    )
-    return PointResult(
-        net_speech_s=point,
-        targets=targets,
-        impostors=impostors,
-        left_out=left_out,
-        trials_left_out=trials_left_out,
-        eer=eer(*sides),
-        eer_ci=interval,
-        min_dcf=min_dcf(*sides, p_target=P_TARGET),
-        cllr=cllr(*llr_sides),
-        min_cllr=min_cllr(*llr_sides),
-    )
+def _results(
+    heard: HeardSet, encoder: HeardEncoder, resamples: int, seed: int
+) -> tuple[PointResult, ...]:
+    found = []
+    for point in heard.points:
+        trials = encoder.trials[point]
+        trials_left_out = heard.sizes["trials"] - len(trials.scores)
+        counts = heard.left_out[point], trials_left_out
+        found.append(measure_point(point, trials, *counts, resamples, seed))
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples and names for enums, as JSON reads them back."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

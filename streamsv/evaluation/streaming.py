@@ -6,16 +6,16 @@ claim; the scores are those that the session gave at each point of net speech, n
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from streamsv.audio import AudioFile, AudioFormat, Encoding, Resampler, encode_mulaw
 from streamsv.engine import Engine
-from streamsv.errors import ConfigError
+from streamsv.errors import ConfigError, UnsupportedAudio
 from streamsv.evaluation.sets import EvaluationSet, Stream, Trial
-from streamsv.events import Event, Refusal, Score, ScoreUpdated
+from streamsv.events import DecisionMade, Event, Refusal, Score, ScoreUpdated
 from streamsv.voiceprints import Voiceprint
 
 Progress = Callable[[int, int, str], None]
@@ -56,10 +56,14 @@ class HeardTest:
     channel: ``wideband`` or ``telephone``: which calibration the session used.
     scores: at each point of net speech that was reached (None: at the end), the score against
         each enrollment, by its streams.
+    heard_s: at the same points, the net speech that those scores rest on.
+    decisions: the first decision about each enrollment, as the session made it.
     """
 
     channel: str
     scores: Mapping[float | None, Mapping[tuple[str, ...], Score]]
+    heard_s: Mapping[float | None, float]
+    decisions: Mapping[tuple[str, ...], DecisionMade]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +178,14 @@ def _enroll(
 ) -> Enrollment:
     session = None
     for stream in streams:
-        with _played(stream, channel) as (audio, chunks):
-            if session is None:
-                session = engine.enroll(name, audio, force=True)
-            else:
-                session.next_recording(audio)
-            for chunk in chunks:
-                session.push(chunk)
+        blocks = played([stream.path], channel)
+        audio, _ = next(blocks)
+        if session is None:
+            session = engine.enroll(name, audio, force=True)
+        else:
+            session.next_recording(audio)
+        for _, chunk in blocks:
+            session.push(chunk)
     if session is None:
         raise ConfigError("An enrollment needs at least one stream.", name)
     session.finish()
@@ -203,9 +208,12 @@ def _hear(
 ) -> HeardTest:
     voiceprints = [e.voiceprint for e in enrollments if e.voiceprint]
     updates: dict[float | None, ScoreUpdated] = {}
+    decisions: dict[str | None, DecisionMade] = {}
 
     def keep(events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, DecisionMade):
+                decisions.setdefault(event.speaker, event)
             if not isinstance(event, ScoreUpdated):
                 continue
             if needs_normalized and event.scores[0].normalized is None:
@@ -219,11 +227,12 @@ def _hear(
                 if point <= event.net_speech_s:
                     updates.setdefault(point, event)
 
-    with _played(stream, channel) as (audio, chunks):
-        session = engine.verify(voiceprints, audio)
-        for chunk in chunks:
-            keep(session.push(chunk))
-        keep(session.finish())
+    blocks = played([stream.path], channel)
+    audio, _ = next(blocks)
+    session = engine.verify(voiceprints, audio)
+    for _, chunk in blocks:
+        keep(session.push(chunk))
+    keep(session.finish())
     streams = [e.streams for e in enrollments]
     return HeardTest(
         audio.channel,
@@ -231,17 +240,40 @@ def _hear(
             point: dict(zip(streams, update.scores, strict=True))
             for point, update in updates.items()
         },
+        {point: update.net_speech_s for point, update in updates.items()},
+        {
+            e.streams: decisions[e.voiceprint.speaker]
+            for e in enrollments
+            if e.voiceprint and e.voiceprint.speaker in decisions
+        },
     )
 
 
-@contextlib.contextmanager
-def _played(stream: Stream, channel: str | None) -> Iterator[tuple[AudioFormat, Iterator[bytes]]]:
-    """A recording as a session takes it: the format, and the bytes."""
-    with AudioFile(stream.path, _BLOCK_S) as file:
-        if channel is None:
-            yield file.format, (block.astype("<f4").tobytes() for block in file)
-        else:
-            yield _TELEPHONE, _through_telephone(file)
+def played(
+    paths: Sequence[Path], channel: str | None
+) -> Generator[tuple[AudioFormat, bytes], None, None]:
+    """Recordings one after the other, as a session takes them: the format, and a block of bytes.
+
+    ``channel`` "telephone" sends them through 8 kHz mu-law. There is at least one block, be it
+    empty. Raises `UnsupportedAudio` when they are not of one format.
+    """
+    audio = None
+    for path in paths:
+        with AudioFile(path, _BLOCK_S) as file:
+            this = file.format if channel is None else _TELEPHONE
+            if audio not in (None, this):
+                raise UnsupportedAudio(
+                    f"{path} has another format than the recordings that it is joined to.",
+                    str(path),
+                )
+            audio = this
+            yield audio, b""
+            if channel is None:
+                for block in file:
+                    yield audio, block.astype("<f4").tobytes()
+            else:
+                for data in _through_telephone(file):
+                    yield audio, data
 
 
 def _through_telephone(file: AudioFile) -> Iterator[bytes]:

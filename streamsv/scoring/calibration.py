@@ -1,41 +1,57 @@
 """Evidence as a log-likelihood ratio: what a cosine is worth on this channel, after this long.
 
-A cosine of 0.5 says little after one second and much after ten, and less on a telephone. So
-llr = a(t) cosine + b(t), one pair of curves a channel, with t the seconds of net speech: linear
-in log t between knots and constant outside them. LLRs are natural logarithms. The slope saturates
-with t because frames are not independent; it is fitted, not assumed
-(`streamsv.scoring.logistic`).
+A cosine of 0.5 says little after one second and much after ten, and less on a telephone or
+against a voiceprint of three seconds. So
+
+    llr = (a(t) + c(e)) cosine + b(t) + d(e),
+
+four curves a channel, t the seconds of net speech heard and e those enrolled: linear in the
+logarithm between knots and constant outside them. LLRs are natural logarithms. The slope saturates
+because frames are not independent; it is fitted, not assumed (`streamsv.evaluation.evidence`).
 """
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from streamsv.config import from_mapping
 from streamsv.errors import ConfigError, ModelLoadError, ModelMismatch
+from streamsv.scoring.rules import StoppingRule
 
 MIXED = "mixed"
 """The channel of a trial whose two sides were heard on different channels."""
 
+USUAL_ENROLLED_S = 12.0
+"""The enrollment at which the curves of the enrollment add nothing: what an enrollment wants."""
+
 FORMAT = "streamsv-calibration"
-VERSION = 1
+VERSION = 2
+
+
+_CURVES = ("slope", "offset", "enrolled_slope", "enrolled_offset")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Slope and offset of the LLR over the cosine, at each knot; the slopes are positive."""
+    """Slope and offset of the LLR over the cosine, at each knot; the slopes are positive.
+
+    ``enrolled_slope`` and ``enrolled_offset`` are added for the length of the enrollment, at each
+    of its knots; without knots, nothing is.
+    """
 
     slope: tuple[float, ...]
     offset: tuple[float, ...]
+    enrolled_slope: tuple[float, ...] = ()
+    enrolled_offset: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,8 @@ class Calibration:
     channels: channel name -> the line at each knot.
     fitted_on: what it was fitted on, free text and numbers for the reader.
     model_sha256: of the model's file, so that a damaged copy is noticed; None: not known.
+    enrolled_knots_s: seconds of net speech of the enrollment, rising, above 0; may be empty.
+    rules: channel name -> when to stop; a channel without one is never decided.
     """
 
     fingerprint: str
@@ -58,6 +76,9 @@ class Calibration:
     channels: Mapping[str, Line]
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     model_sha256: str | None = None
+    enrolled_knots_s: tuple[float, ...] = ()
+    rules: Mapping[str, StoppingRule] = field(default_factory=dict)
+    _tables: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -68,15 +89,27 @@ class Calibration:
                 f"knots_s must be rising seconds above 0, at least one; got {list(self.knots_s)}.",
                 str(list(self.knots_s)),
             )
+        enrolled = (0.0, *self.enrolled_knots_s, math.inf)
+        if not all(low < high for low, high in itertools.pairwise(enrolled)):
+            raise ConfigError(
+                "enrolled_knots_s must be rising seconds above 0; got "
+                f"{list(self.enrolled_knots_s)}.",
+                str(list(self.enrolled_knots_s)),
+            )
         if not self.channels:
             raise ConfigError("channels is empty; expected at least one channel.", "")
         for name, line in self.channels.items():
-            for key, values in (("slope", line.slope), ("offset", line.offset)):
+            for key, values, knots in (
+                ("slope", line.slope, self.knots_s),
+                ("offset", line.offset, self.knots_s),
+                ("enrolled_slope", line.enrolled_slope, self.enrolled_knots_s),
+                ("enrolled_offset", line.enrolled_offset, self.enrolled_knots_s),
+            ):
                 where = f"channels.{name}.{key}"
-                if len(values) != len(self.knots_s):
+                if len(values) != len(knots):
                     raise ConfigError(
                         f"{where} has {len(values)} values; expected one for each of the "
-                        f"{len(self.knots_s)} knots.",
+                        f"{len(knots)} knots.",
                         len(values),
                     )
                 for value in values:
@@ -87,25 +120,84 @@ class Calibration:
                         )
 
     @overload
-    def llr(self, cosine: float | np.floating[Any], net_speech_s: float, channel: str) -> float: ...
+    def llr(
+        self,
+        cosine: float | np.floating[Any],
+        net_speech_s: float,
+        channel: str,
+        enrolled_s: float | None = None,
+    ) -> float: ...
 
     @overload
     def llr(
-        self, cosine: npt.NDArray[np.floating[Any]], net_speech_s: float, channel: str
+        self,
+        cosine: npt.NDArray[np.floating[Any]],
+        net_speech_s: float | npt.NDArray[np.floating[Any]],
+        channel: str,
+        enrolled_s: float | npt.NDArray[np.floating[Any]] | None = None,
     ) -> npt.NDArray[np.float64]: ...
 
     def llr(
         self,
         cosine: float | np.floating[Any] | npt.NDArray[np.floating[Any]],
-        net_speech_s: float,
+        net_speech_s: float | npt.NDArray[np.floating[Any]],
         channel: str,
+        enrolled_s: float | npt.NDArray[np.floating[Any]] | None = None,
     ) -> float | npt.NDArray[np.float64]:
         """The natural-log likelihood ratio of "same person" to "another" for ``cosine``.
 
-        ``cosine`` is one number, or an array of any shape, answered by float64 of that shape.
+        ``net_speech_s`` was heard and ``enrolled_s`` enrolled (None: `USUAL_ENROLLED_S`).
+        ``cosine`` is one number, or an array of any shape, answered by float64 of that shape; the
+        seconds may then be arrays that broadcast with it.
 
         Raises `ConfigError` for a channel that was not calibrated, or no net speech.
         """
+        if not np.all(np.asarray(net_speech_s) > 0):
+            raise ConfigError(
+                f"net_speech_s must be above 0; got {net_speech_s}. Score after the first hop.",
+                str(net_speech_s),
+            )
+        slope, offset = self.heard(net_speech_s, channel)
+        more_slope, more_offset = self.enrolled(
+            USUAL_ENROLLED_S if enrolled_s is None else enrolled_s, channel
+        )
+        llrs = (slope + more_slope) * np.asarray(cosine, dtype=np.float64) + offset + more_offset
+        return llrs if isinstance(cosine, np.ndarray) else float(llrs)
+
+    def heard(self, net_speech_s: npt.ArrayLike, channel: str) -> tuple[Any, Any]:
+        """a(t) and b(t): float64, of the shape of ``net_speech_s``."""
+        line = self._line(channel)
+        at, knots = np.log(net_speech_s), np.log(self.knots_s)
+        return np.interp(at, knots, line.slope), np.interp(at, knots, line.offset)
+
+    def heard_by_hop(
+        self, hops: int, hop_s: float, channels: tuple[str, ...]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """`heard` after so many hops, for each of ``channels``: float64, shape (channels,).
+
+        Looked up in a table that is made at the first call: this is asked at every hop.
+        """
+        key = hop_s, channels
+        table = self._tables.get(key)
+        if table is None:
+            count = math.ceil(self.knots_s[-1] / hop_s) + 1
+            at_s = np.maximum(np.arange(count), 1) * hop_s
+            pairs = [self.heard(at_s, channel) for channel in channels]
+            slopes, offsets = (np.stack(values, axis=1) for values in zip(*pairs, strict=True))
+            table = self._tables[key] = slopes, offsets
+        row = min(hops, len(table[0]) - 1)
+        return table[0][row], table[1][row]
+
+    def enrolled(self, enrolled_s: npt.ArrayLike, channel: str) -> tuple[Any, Any]:
+        """c(e) and d(e): float64, of the shape of ``enrolled_s``."""
+        line = self._line(channel)
+        if not self.enrolled_knots_s:
+            return np.zeros(np.shape(enrolled_s)), np.zeros(np.shape(enrolled_s))
+        at = np.log(np.maximum(enrolled_s, 1e-3))
+        knots = np.log(self.enrolled_knots_s)
+        return np.interp(at, knots, line.enrolled_slope), np.interp(at, knots, line.enrolled_offset)
+
+    def _line(self, channel: str) -> Line:
         line = self.channels.get(channel)
         if line is None:
             raise ConfigError(
@@ -113,28 +205,7 @@ class Calibration:
                 f"{', '.join(sorted(self.channels))}.",
                 channel,
             )
-        if not net_speech_s > 0:
-            raise ConfigError(
-                f"net_speech_s must be above 0; got {net_speech_s}. Score after the first hop.",
-                net_speech_s,
-            )
-        slope, offset = self._at(net_speech_s, line)
-        llrs = slope * np.asarray(cosine, dtype=np.float64) + offset
-        return llrs if isinstance(cosine, np.ndarray) else float(llrs)
-
-    def _at(self, net_speech_s: float, line: Line) -> tuple[float, float]:
-        """Slope and offset after so much speech; in plain Python, being two numbers a hop."""
-        knots_s = self.knots_s
-        right = bisect.bisect_right(knots_s, net_speech_s)
-        if right in (0, len(knots_s)):
-            end = 0 if right == 0 else -1
-            return line.slope[end], line.offset[end]
-        left = right - 1
-        span = math.log(knots_s[right]) - math.log(knots_s[left])
-        way = (math.log(net_speech_s) - math.log(knots_s[left])) / span
-        slope = line.slope[left] + way * (line.slope[right] - line.slope[left])
-        offset = line.offset[left] + way * (line.offset[right] - line.offset[left])
-        return slope, offset
+        return line
 
     def channel_of_trial(self, enrolled_on: str, heard_on: str) -> str:
         """The channel whose line judges a trial: that of both sides, or ``mixed`` if they differ.
@@ -172,10 +243,9 @@ class Calibration:
             "fingerprint": self.fingerprint,
             "model_sha256": self.model_sha256,
             "knots_s": list(self.knots_s),
-            "channels": {
-                name: {"slope": list(line.slope), "offset": list(line.offset)}
-                for name, line in self.channels.items()
-            },
+            "enrolled_knots_s": list(self.enrolled_knots_s),
+            "channels": {name: asdict(line) for name, line in self.channels.items()},
+            "rules": {name: asdict(rule) for name, rule in self.rules.items()},
             "fitted_on": dict(self.fitted_on),
         }
         try:
@@ -202,7 +272,7 @@ class Calibration:
         content = _mapping(content, "the file")
         expected = {
             *("format", "version", "fingerprint", "model_sha256"),
-            *("knots_s", "channels", "fitted_on"),
+            *("knots_s", "enrolled_knots_s", "channels", "rules", "fitted_on"),
         }
         unknown = set(content) - expected
         if unknown:
@@ -226,21 +296,34 @@ class Calibration:
         for name, line in _mapping(content.get("channels"), "channels").items():
             where = f"channels.{name}"
             curves = _mapping(line, where)
-            if set(curves) != {"slope", "offset"}:
+            if set(curves) != set(_CURVES):
                 raise ConfigError(
-                    f"{where} must have slope and offset; got {', '.join(sorted(curves))}.", name
+                    f"{where} must have {', '.join(_CURVES)}; got {', '.join(sorted(curves))}.",
+                    name,
                 )
-            channels[name] = Line(
-                _numbers(curves["slope"], f"{where}.slope"),
-                _numbers(curves["offset"], f"{where}.offset"),
-            )
+            channels[name] = Line(*(_numbers(curves[key], f"{where}.{key}") for key in _CURVES))
         return cls(
             fingerprint=fingerprint,
             knots_s=_numbers(content.get("knots_s"), "knots_s"),
             channels=channels,
             fitted_on=_mapping(content.get("fitted_on", {}), "fitted_on"),
             model_sha256=sha256,
+            enrolled_knots_s=_numbers(content.get("enrolled_knots_s", []), "enrolled_knots_s"),
+            rules={
+                name: _rule(rule, f"rules.{name}")
+                for name, rule in _mapping(content.get("rules", {}), "rules").items()
+            },
         )
+
+
+def _rule(value: Any, where: str) -> StoppingRule:
+    try:
+        rule: StoppingRule = from_mapping(StoppingRule, _mapping(value, where), where)
+    except ConfigError as error:
+        raise ConfigError(
+            error.message if where in error.message else f"{where}: {error.message}", error.value
+        ) from error
+    return rule
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamsv.errors import ConfigError, EvaluationSetError
-from streamsv.scoring.sweep import FloatArray, checked_sides
+from streamsv.scoring.sweep import BoolArray, FloatArray, checked_sides
 
 
 def fit_logistic(
@@ -81,3 +81,35 @@ def _newton(
                 return float(line[0]), float(line[1])
         line = line - length * step
         lowest = loss(line)
+
+
+def fit_weighted(
+    design: FloatArray, is_target: BoolArray, weights: FloatArray, penalty: FloatArray
+) -> FloatArray:
+    """The coefficients b that minimize a weighted cross-entropy with a ridge of their own each:
+
+        sum of weights ln(1 + e^(-sign (design b))) + sum of penalty b^2 / 2
+
+    ``design`` (n, k), ``is_target`` (n,) for the signs, ``weights`` (n,) at least 0, ``penalty``
+    (k,) above 0. Newton's method with step halving on a convex function. Returns (k,).
+    """
+    signs = np.where(is_target, 1.0, -1.0)
+
+    def loss(candidate: FloatArray) -> float:
+        margins = signs * (design @ candidate)
+        return float(weights @ np.logaddexp(0.0, -margins) + penalty @ candidate**2 / 2)
+
+    found = np.zeros(design.shape[1])
+    lowest = loss(found)
+    while True:
+        wrong = np.exp(-np.logaddexp(0.0, signs * (design @ found)))
+        gradient = -design.T @ (weights * signs * wrong) + penalty * found
+        curvature = weights * wrong * (1 - wrong)
+        step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty), gradient)
+        length = 1.0
+        while loss(found - length * step) > lowest - 1e-10:
+            length /= 2
+            if length < 1e-6:
+                return found
+        found = found - length * step
+        lowest = loss(found)

@@ -1,89 +1,266 @@
 """When the evidence is enough: the rule that turns running LLRs into a verdict.
 
-Provisional, and the model card says so: one LLR threshold accepts and one rejects, from a least
-amount of net speech on. It promises no error rate for a whole call, so ``promised_error_rate``
-is ``None``.
+The error that is promised is that of the whole call: however often the score is looked at, a
+stranger is accepted at any look of one call with at most that chance
+(`streamsv.scoring.rules`). After ``max_net_speech_s`` no look accepts any more, so patience does
+not win. A caller who sets thresholds of their own gets them, and no promise.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Protocol
 
 from streamsv.errors import ConfigError
 from streamsv.events import Reason, Verdict
+from streamsv.scoring.calibration import Calibration
+from streamsv.scoring.rules import Boundary, StoppingRule, speakers_needed
+
+Decision = tuple[Verdict, Reason]
+
+_ACCEPT = (Verdict.ACCEPT, Reason.ABOVE_ACCEPT_THRESHOLD)
+_REJECT = (Verdict.REJECT, Reason.BELOW_REJECT_THRESHOLD)
+_UNDECIDED = (Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE)
+_TOO_SHORT = (Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TargetFar:
+    """The false-accept rate of a whole call that is asked for, by channel.
+
+    ``telephone`` also holds where voiceprint and call are of different channels.
+    """
+
+    wideband: float = 0.02
+    telephone: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("wideband", "telephone"):
+            rate = getattr(self, name)
+            if not 0 < rate < 1:
+                raise ConfigError(
+                    f"decision.target_far.{name} must be a rate between 0 and 1.", rate
+                )
+
+    def on(self, channel: str) -> float:
+        """The rate for trials of ``channel``."""
+        return self.wideband if channel == "wideband" else self.telephone
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DecisionConfig:
-    """The rule's numbers.
+    """What is asked of the rule.
 
     Parameters
     ----------
-    accept_llr, reject_llr:
-        Natural-log LLR at or above which a voice is accepted, at or below which rejected.
+    target_far:
+        Whole-call false-accept rate, by channel.
     min_net_speech_s:
         Net speech before which nothing is decided.
+    max_net_speech_s:
+        Net speech after which nobody is accepted: what is open then is ``undecided``.
+    accept_llr, reject_llr:
+        Fixed natural-log LLRs in place of the fitted rule, both or neither. They promise nothing.
 
     Raises
     ------
     ConfigError
-        If the thresholds cross, or a number is not finite.
+        If a number is not finite, or contradicts another.
     """
 
-    accept_llr: float = 2.0
-    reject_llr: float = -2.5
-    min_net_speech_s: float = 3.0
+    target_far: TargetFar = dataclasses.field(default_factory=TargetFar)
+    min_net_speech_s: float = 1.0
+    max_net_speech_s: float = 20.0
+    accept_llr: float | None = None
+    reject_llr: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("accept_llr", "reject_llr", "min_net_speech_s"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"decision.{name} must be a finite number.", getattr(self, name))
-        if not self.reject_llr < self.accept_llr:
+        for name in ("accept_llr", "reject_llr", "min_net_speech_s", "max_net_speech_s"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"decision.{name} must be a finite number.", value)
+        if (self.accept_llr is None) != (self.reject_llr is None):
             raise ConfigError(
-                f"decision.reject_llr ({self.reject_llr}) must be below decision.accept_llr "
-                f"({self.accept_llr}).",
-                self.reject_llr,
+                "Set both decision.accept_llr and decision.reject_llr, or neither.",
+                self.accept_llr if self.reject_llr is None else self.reject_llr,
+            )
+        accept_llr, reject_llr = self.accept_llr, self.reject_llr
+        if accept_llr is not None and reject_llr is not None and not reject_llr < accept_llr:
+            raise ConfigError(
+                f"decision.reject_llr ({reject_llr}) must be below decision.accept_llr "
+                f"({accept_llr}).",
+                reject_llr,
             )
         if self.min_net_speech_s < 0:
             raise ConfigError(
                 f"decision.min_net_speech_s is {self.min_net_speech_s}; use 0 or more.",
                 self.min_net_speech_s,
             )
+        if not self.min_net_speech_s < self.max_net_speech_s:
+            raise ConfigError(
+                f"decision.max_net_speech_s ({self.max_net_speech_s}) must be above "
+                f"decision.min_net_speech_s ({self.min_net_speech_s}).",
+                self.max_net_speech_s,
+            )
 
 
-class ThresholdPolicy:
-    """The rule for ``candidates`` voiceprints that are claimed at once.
-
-    Among several candidates of one decision (1:N) the accept threshold rises by ln(candidates),
-    which keeps the chance that a stranger passes as *somebody* where it was for one (Bonferroni).
-    """
-
-    def __init__(self, config: DecisionConfig, candidates: int = 1) -> None:
-        self._config = config
-        self.accept_llr = config.accept_llr + math.log(candidates)
-        self.reject_llr = config.reject_llr
+class Policy(Protocol):
+    """What a session asks at each update."""
 
     @property
     def promised_error_rate(self) -> float | None:
-        """The false-accept rate that this rule promises for a whole call: none."""
-        return None
+        """The whole-call false-accept rate that is promised; None promises nothing."""
 
-    def look(self, llr: float, net_speech_s: float) -> tuple[Verdict, Reason] | None:
-        """The verdict at this look, or ``None`` to go on listening.
+    @property
+    def first_look_s(self) -> float:
+        """Net speech before which nothing is decided."""
 
-        ``llr`` is the best candidate's, natural log, after ``net_speech_s`` of speech.
-        """
+    def look(self, llr: float, net_speech_s: float) -> Decision | None:
+        """The verdict at this look, or None to go on listening."""
+
+    def at_end(self, net_speech_s: float) -> Decision:
+        """What is said when the audio ends and no look decided."""
+
+    def thresholds(self, net_speech_s: float) -> tuple[float, float]:
+        """The accept and the reject LLR in force, or that will be first."""
+
+
+def policy_for(
+    calibration: Calibration, config: DecisionConfig, channel: str, candidates: int = 1
+) -> Policy:
+    """The policy for trials of ``channel``, for one of ``candidates`` of one decision.
+
+    Raises `ConfigError` when ``calibration`` does not know the channel, or cannot support the rate
+    that ``config`` asks for.
+    """
+    calibration.heard(1.0, channel)
+    if config.accept_llr is not None and config.reject_llr is not None:
+        return ThresholdPolicy(config.accept_llr, config.reject_llr, config, candidates)
+    rule = calibration.rules.get(channel)
+    if rule is None:
+        needed = speakers_needed(config.target_far.on(channel))
+        raise ConfigError(
+            f"The calibration holds no decision rule for {channel} calls: run `streamsv calibrate` "
+            f"on recordings of at least {needed} people for the rate asked for, or set "
+            "decision.accept_llr and decision.reject_llr, which promise nothing.",
+            channel,
+        )
+    return SequentialPolicy(rule, config, channel, candidates)
+
+
+class SequentialPolicy:
+    """The fitted rule.
+
+    Among several candidates of one decision (1:N) each gets the target divided by their number
+    (Bonferroni). Where the data cannot support so low a rate, the boundary of the lowest fitted
+    one is raised by the logarithm of what is missing, as if the LLR were exact; the promise stays
+    what the data show, the lowest fitted rate times the candidates.
+    """
+
+    def __init__(
+        self, rule: StoppingRule, config: DecisionConfig, channel: str, candidates: int = 1
+    ) -> None:
+        target = config.target_far.on(channel)
+        boundary = rule.supported(target / candidates)
+        raised = 0.0
+        if boundary is None:
+            boundary = rule.boundaries[0]
+            if candidates == 1:
+                raise _unsupported(target, rule, boundary, channel)
+            raised = math.log(boundary.target_far * candidates / target)
+        promised = boundary.target_far * candidates
+        self._promised = promised if promised < 1 else None
+        self._min_s = max(config.min_net_speech_s, rule.from_s[0]) - 1e-6
+        self._max_s = min(config.max_net_speech_s, rule.until_s) + 1e-6
+        self._look_s = rule.look_s
+        # One entry a look, so that a look is one index and two comparisons.
+        steps = [rule.step(k * rule.look_s) for k in range(int(self._max_s / rule.look_s) + 1)]
+        self._accept = [math.inf if j < 0 else boundary.accept[j] + raised for j in steps]
+        self._reject = [-math.inf if j < 0 else boundary.reject[j] for j in steps]
+
+    @property
+    def promised_error_rate(self) -> float | None:
+        """The whole-call false-accept rate; None when that of so many candidates is certain."""
+        return self._promised
+
+    @property
+    def first_look_s(self) -> float:
+        """The first look of the grid, in seconds of net speech."""
+        return math.ceil(self._min_s / self._look_s) * self._look_s
+
+    def look(self, llr: float, net_speech_s: float) -> Decision | None:
+        """The verdict at this look; None between two looks of the grid."""
+        if net_speech_s < self._min_s:
+            return None
+        if net_speech_s > self._max_s:
+            return _UNDECIDED
+        looks = net_speech_s / self._look_s
+        number = int(looks + 0.5)
+        if abs(looks - number) > 1e-3 or number >= len(self._accept):
+            return None
+        if llr >= self._accept[number]:
+            return _ACCEPT
+        return _REJECT if llr <= self._reject[number] else None
+
+    def at_end(self, net_speech_s: float) -> Decision:
+        """Undecided, for want of speech or of evidence."""
+        return _TOO_SHORT if net_speech_s < self.first_look_s - 1e-6 else _UNDECIDED
+
+    def thresholds(self, net_speech_s: float) -> tuple[float, float]:
+        """The accept and the reject LLR at the last look up to here, or at the first to come."""
+        first = math.ceil(self._min_s / self._look_s)
+        number = min(max(int(net_speech_s / self._look_s + 1e-6), first), len(self._accept) - 1)
+        return self._accept[number], self._reject[number]
+
+
+class ThresholdPolicy:
+    """Fixed LLRs, looked at again at each update: no error rate can be promised.
+
+    Among several candidates the accept threshold rises by their logarithm.
+    """
+
+    promised_error_rate: float | None = None
+
+    def __init__(
+        self, accept_llr: float, reject_llr: float, config: DecisionConfig, candidates: int = 1
+    ) -> None:
+        self.accept_llr = accept_llr + math.log(candidates)
+        self.reject_llr = reject_llr
+        self._config = config
+
+    @property
+    def first_look_s(self) -> float:
+        """Net speech before which nothing is decided."""
+        return self._config.min_net_speech_s
+
+    def look(self, llr: float, net_speech_s: float) -> Decision | None:
+        """The verdict at this look, or None to go on listening."""
         if net_speech_s < self._config.min_net_speech_s:
             return None
+        if net_speech_s > self._config.max_net_speech_s + 1e-6:
+            return _UNDECIDED
         if llr >= self.accept_llr:
-            return Verdict.ACCEPT, Reason.ABOVE_ACCEPT_THRESHOLD
-        if llr <= self.reject_llr:
-            return Verdict.REJECT, Reason.BELOW_REJECT_THRESHOLD
-        return None
+            return _ACCEPT
+        return _REJECT if llr <= self.reject_llr else None
 
-    def at_end(self, net_speech_s: float) -> tuple[Verdict, Reason]:
-        """What is said when the audio ends and no look decided."""
-        if net_speech_s <= 0 or net_speech_s < self._config.min_net_speech_s:
-            return Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH
-        return Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE
+    def at_end(self, net_speech_s: float) -> Decision:
+        """Undecided, for want of speech or of evidence."""
+        is_short = net_speech_s <= 0 or net_speech_s < self._config.min_net_speech_s
+        return _TOO_SHORT if is_short else _UNDECIDED
+
+    def thresholds(self, net_speech_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """The same at all times."""
+        return self.accept_llr, self.reject_llr
+
+
+def _unsupported(target: float, rule: StoppingRule, lowest: Boundary, channel: str) -> ConfigError:
+    name = "wideband" if channel == "wideband" else "telephone"
+    return ConfigError(
+        f"decision.target_far.{name} is {target:g}, and the calibration for {channel} calls, "
+        f"fitted on {rule.speakers} impostor speakers, supports no rate below "
+        f"{lowest.target_far:g}. "
+        f"{target:g} takes at least {speakers_needed(target)}: ask for a higher rate, or run "
+        "`streamsv calibrate` on recordings of more people.",
+        target,
+    )

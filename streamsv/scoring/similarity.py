@@ -33,6 +33,11 @@ class Directions:
     embeddings:
         Shape (n, d). Their lengths are divided out here, once; float32 stays float32, anything
         else is float64.
+
+    Attributes
+    ----------
+    rows:
+        The embeddings with length 1, (n, d); one of zeros stays so.
     """
 
     def __init__(self, embeddings: npt.NDArray[Any]) -> None:
@@ -40,18 +45,18 @@ class Directions:
             raise _misfit("(n, d)", embeddings.shape)
         rows = embeddings.astype(np.float64)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        self._units: npt.NDArray[np.floating[Any]] = rows / np.where(lengths > 0, lengths, 1.0)
+        self.rows: npt.NDArray[np.floating[Any]] = rows / np.where(lengths > 0, lengths, 1.0)
         if embeddings.dtype == np.float32:
-            self._units = self._units.astype(np.float32)
+            self.rows = self.rows.astype(np.float32)
 
     def cosine(self, embedding: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
         """The cosine of the angle between ``embedding`` (d,) and each row: (n,), in [-1, 1].
 
         As :func:`cosine`, which does both for once.
         """
-        if embedding.ndim != 1 or embedding.shape[0] != self._units.shape[1]:
-            raise _misfit(f"({self._units.shape[1]},)", embedding.shape)
-        units = self._units
+        if embedding.ndim != 1 or embedding.shape[0] != self.rows.shape[1]:
+            raise _misfit(f"({self.rows.shape[1]},)", embedding.shape)
+        units = self.rows
         if embedding.dtype != units.dtype:
             embedding, units = embedding.astype(np.float64), units.astype(np.float64, copy=False)
         length = math.sqrt(embedding.dot(embedding))

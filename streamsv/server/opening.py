@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 from typing import Any
 
-from streamsv.engine import Engine, EnrollmentSession, Session
+from streamsv.engine import Engine, EnrollmentSession, Session, VerificationSession
 from streamsv.errors import ProtocolError, UnknownSpeaker, VoiceprintExists
-from streamsv.scoring.policy import ThresholdPolicy
 from streamsv.server.config import ServeConfig
 from streamsv.server.messages import Start
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
@@ -50,18 +50,28 @@ class Opener:
         if start.mode == "enroll":
             return self._enrollment(start)
         voiceprints = self._claimed(start)
-        if start.mode == "verify":
-            session = self._engine.verify(voiceprints, start.audio)
-            policy = ThresholdPolicy(self._engine.config.decision)
-        else:
-            session = self._engine.identify(voiceprints, start.audio)
-            policy = ThresholdPolicy(self._engine.config.decision, len(voiceprints))
-        decision = {
-            "accept_llr": policy.accept_llr,
-            "reject_llr": policy.reject_llr,
-            "min_net_speech_s": self._engine.config.decision.min_net_speech_s,
+        open_session = self._engine.verify if start.mode == "verify" else self._engine.identify
+        session = open_session(voiceprints, start.audio)
+        return Opened(session, {"decision": self._rule(session)})
+
+    def _rule(self, session: VerificationSession) -> dict[str, Any]:
+        """The LLRs that decide at the first look, and each change of them after it."""
+        policy = session.policy
+        hop_s = self._engine.encoder.hop_samples / self._engine.encoder.sample_rate
+        first_s = policy.first_look_s
+        accept_llr, reject_llr = policy.thresholds(first_s)
+        steps = [[first_s, accept_llr, reject_llr]]
+        last = math.ceil(self._engine.config.decision.max_net_speech_s / hop_s)
+        for hop in range(math.ceil(first_s / hop_s) + 1, last):
+            now = policy.thresholds(hop * hop_s)
+            if now != (steps[-1][1], steps[-1][2]):
+                steps.append([round(hop * hop_s, 3), *now])
+        return {
+            "accept_llr": accept_llr,
+            "reject_llr": reject_llr,
+            "min_net_speech_s": first_s,
+            "steps": steps,
         }
-        return Opened(session, {"decision": decision})
 
     def is_enrolled(self, speaker: str) -> bool:
         """Whether there is a voiceprint of ``speaker``."""

@@ -154,7 +154,7 @@ def _material(clips, tmp_path_factory) -> Material:
         ("rejects", 2000, 1000),
         ("hesitates", 2000, -2000),
     ):
-        text = f"decision: {{accept_llr: {accept}, reject_llr: {reject}}}\n"
+        text = f"decision: {{accept_llr: {accept}, reject_llr: {reject}, min_net_speech_s: 3.0}}\n"
         (folder / f"{name}.yaml").write_text(text)
     store = folder / "store.db"
     assert main(["enroll", "alice", str(folder / "enroll.wav"), "--store", str(store)]) == 0

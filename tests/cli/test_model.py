@@ -50,7 +50,9 @@ def test_the_calibration_is_a_row_a_set_and_a_row_a_channel_and_knot(call):
     for channel, knots in fitted_on["channels"].items():
         for knot in knots:
             counts = [str(knot[key]) for key in ("targets", "impostors", "target_speakers")]
-            costs = [f"{knot[key]:.3f}" for key in ("cllr", "min_cllr")]
+            costs = [
+                "-" if knot[key] is None else f"{knot[key]:.3f}" for key in ("cllr", "min_cllr")
+            ]
             assert [channel, f"{knot['net_speech_s']:g}", "s", *counts, *costs] in lines
 
 

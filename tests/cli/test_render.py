@@ -29,7 +29,7 @@ from streamsv.events import (
     SpeechStarted,
     Verdict,
 )
-from streamsv.scoring.policy import DecisionConfig
+from streamsv.scoring.policy import DecisionConfig, ThresholdPolicy
 
 TIMES = st.floats(0, 100)
 NAMES = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=128)
@@ -65,6 +65,9 @@ EVENTS = st.one_of(
 )
 
 
+RULE = ThresholdPolicy(2.0, -2.5, DecisionConfig(min_net_speech_s=3.0))
+
+
 def drawn(picture, width=80, height=24):
     console = Console(
         file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
@@ -74,11 +77,11 @@ def drawn(picture, width=80, height=24):
 
 
 def test_a_verdict_is_shown_with_the_speech_it_took():
-    picture = VerificationPicture("call", DecisionConfig(), 10.0)
+    picture = VerificationPicture("call", RULE, 10.0)
     score = Score("alice", 0.7, None, 4.2)
     picture.take(SpeechStarted(0.2))
     picture.take(ScoreUpdated(2.4, 2.0, (score,), 20.0, "wideband"))
-    assert any("LISTENING" in line and "3 s of speech" in line for line in drawn(picture))
+    assert any("LISTENING" in line and "3.0 s of speech" in line for line in drawn(picture))
     picture.take(ScoreUpdated(3.4, 3.04, (score,), 20.0, "wideband"))
     assert any("between the thresholds" in line for line in drawn(picture))
     decision = DecisionMade(
@@ -100,7 +103,7 @@ def test_a_verdict_is_shown_with_the_speech_it_took():
     duration_s=st.none() | TIMES,
 )
 def test_a_picture_of_any_events_is_not_wider_than_the_terminal(events, width, height, duration_s):
-    picture = VerificationPicture("a [title]", DecisionConfig(), duration_s, 3)
+    picture = VerificationPicture("a [title]", RULE, duration_s)
     for event in events:
         picture.take(event)
     assert all(cell_len(line) <= width for line in drawn(picture, width, height))
@@ -109,7 +112,7 @@ def test_a_picture_of_any_events_is_not_wider_than_the_terminal(events, width, h
 @pytest.mark.parametrize("candidates", [1, 5])
 @pytest.mark.parametrize(("width", "height"), [(60, 20), (80, 24), (200, 60)])
 def test_the_verdict_is_never_cut_off_below(width, height, candidates):
-    picture = VerificationPicture("call", DecisionConfig(), None, candidates)
+    picture = VerificationPicture("call", RULE)
     scores = tuple(Score(f"speaker {n}", 0.1, None, n) for n in range(candidates))
     picture.take(ScoreUpdated(3.4, 3.04, scores, 20.0, "wideband"))
     picture.take(QualityWarning(3.4, Quality.NOISY, "Speech is only 5 dB above the noise; " * 2))
@@ -122,7 +125,7 @@ def test_the_verdict_is_never_cut_off_below(width, height, candidates):
 
 
 def test_a_change_of_speaker_and_a_gap_are_shown():
-    picture = VerificationPicture("call", DecisionConfig(), 20.0)
+    picture = VerificationPicture("call", RULE, 20.0)
     picture.take(AudioGap(5.0, 0.25))
     picture.take(SpeakerChanged(9.0, "alice", 7.0, 8.0))
     lines = drawn(picture)
@@ -131,7 +134,7 @@ def test_a_change_of_speaker_and_a_gap_are_shown():
 
 
 def test_a_warning_goes_away_after_a_while():
-    picture = VerificationPicture("call", DecisionConfig(), 20.0)
+    picture = VerificationPicture("call", RULE, 20.0)
     picture.take(QualityWarning(1.0, Quality.CLIPPED, "It clips."))
     assert any("! It clips." in line for line in drawn(picture))
     picture.pass_time(12.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamsv.audio import SAMPLE_RATE, encode_s16le
 from streamsv.encoder import Batcher
 from streamsv.engine import Engine, VerificationSession
-from streamsv.events import Event, ScoreUpdated
+from streamsv.events import Event, ScoreUpdated, SpeakerChanged
 from streamsv.voiceprints import Voiceprint
 
 SECONDS = 6
@@ -128,3 +128,26 @@ def test_a_session_goes_on_alone_after_the_batcher(
     events += drained(batcher, [session])[id(session)]
     events += [*session.push(calls[0][half:]), *session.finish()]
     assert_same(flat(events), flat(alone[0]))
+
+
+def test_a_takeover_is_noticed_in_a_batch_as_alone(
+    engine: Engine, voiceprint: Voiceprint, clips: Any
+) -> None:
+    spoken = [clips.pcm("voice_a_call"), clips.pcm("voice_b_call")]
+    data = encode_s16le(np.concatenate(spoken))
+    session = engine.verify(voiceprint)
+    expected = [*session.push(data), *session.finish()]
+    assert any(isinstance(event, SpeakerChanged) for event in expected)
+    batcher, sessions = Batcher(engine.encoder), [engine.verify(voiceprint) for _ in range(3)]
+    events: dict[int, list[Event]] = {id(session): [] for session in sessions}
+    for start in range(0, len(data), 64_000):
+        for place, each in enumerate(sessions):
+            if start // 64_000 == place:  # each begins a little later: rows come to be gathered
+                events[id(each)] += each.feed(data)
+                events[id(each)] += each.close_input()
+        for answer in batcher.step(sessions):
+            events[id(answer.session)] += answer.events
+    for identity, more in drained(batcher, sessions).items():
+        events[identity] += more
+    for each in sessions:
+        assert_same(flat(events[id(each)]), flat(expected))

@@ -104,7 +104,7 @@ def test_noise_and_tones_at_normal_level_are_never_accepted(
 def test_too_little_speech_is_undecided_and_says_so(
     engine: Engine, voiceprints: Any, voice: Callable[..., Any], heard: Callable[..., list[Event]]
 ) -> None:
-    events = heard(engine.verify(voiceprints["a"]), encode_s16le(voice("a", 2.0)))
+    events = heard(engine.verify(voiceprints["a"]), encode_s16le(voice("a", 1.2)))
     (decision,) = (event for event in events if isinstance(event, DecisionMade))
     assert decision.verdict is Verdict.UNDECIDED
     assert decision.reason is Reason.NOT_ENOUGH_SPEECH

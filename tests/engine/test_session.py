@@ -311,4 +311,5 @@ def test_a_session_holds_no_more_after_ten_minutes_than_after_one(
                 session.complete(hop, embedding, hop.state)
         sizes.append(held_bytes(session, engine.encoder, engine.calibration, engine.config))
     assert sizes[0] > engine.encoder.state_bytes
-    assert max(sizes) < sizes[0] + 10_000
+    # What waits for the next look or window comes and goes; it must not add up.
+    assert max(sizes[5:]) < max(sizes[:5]) + 5_000

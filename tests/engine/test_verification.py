@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streamsv.audio import AudioFormat, encode_s16le
-from streamsv.engine import Engine, VerificationSession
+from streamsv.engine import Engine, EngineConfig, VerificationSession
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import DecisionMade, Event, Reason, ScoreUpdated, SessionStarted, Verdict
 from streamsv.scoring.calibration import Calibration, Line
@@ -34,7 +34,8 @@ def scored_engine(engine: Engine) -> Callable[..., Engine]:
         line = Line((LLR_PER_COSINE,), (0.0,))
         channels = {"wideband": line, "telephone": line}
         calibration = Calibration(engine.fingerprint, (1.0,), channels)
-        return Engine(engine.encoder, calibration, type(engine.config)(**values))
+        fixed = {"decision": DecisionConfig(accept_llr=2.0, reject_llr=-2.5, min_net_speech_s=3.0)}
+        return Engine(engine.encoder, calibration, type(engine.config)(**fixed | values))
 
     return build
 
@@ -236,7 +237,11 @@ def test_the_end_is_decided_on_all_speech_however_rare_the_updates(
 def test_nothing_is_decided_before_the_least_net_speech(
     scored_engine: Callable[..., Engine], speech: bytes
 ) -> None:
-    engine = scored_engine(decision=DecisionConfig(min_net_speech_s=60.0))
+    engine = scored_engine(
+        decision=DecisionConfig(
+            accept_llr=2.0, reject_llr=-2.5, min_net_speech_s=60.0, max_net_speech_s=90.0
+        )
+    )
     (decision,) = decisions(hear(engine.verify(crowd(engine, 1)), speech, {0: 9.0}))
     assert decision.verdict is Verdict.UNDECIDED
     assert decision.reason is Reason.NOT_ENOUGH_SPEECH
@@ -287,10 +292,23 @@ def test_a_channel_without_calibration_is_refused_before_any_audio(
     engine: Engine, voiceprints: Any
 ) -> None:
     line = Line((1.0,), (0.0,))
-    narrow = Engine(engine.encoder, Calibration(engine.fingerprint, (1.0,), {"telephone": line}))
+    fixed = EngineConfig(decision=DecisionConfig(accept_llr=2.0, reject_llr=-2.5))
+    calibration = Calibration(engine.fingerprint, (1.0,), {"telephone": line})
+    narrow = Engine(engine.encoder, calibration, fixed)
     with pytest.raises(ConfigError, match="wideband"):
         narrow.verify(voiceprints["a"])
     assert narrow.verify(voiceprints["a"], AudioFormat("alaw", 8_000)).push(b"")
+
+
+def test_a_channel_without_a_rule_is_refused_unless_thresholds_are_fixed(
+    engine: Engine, voiceprints: Any
+) -> None:
+    calibration = Calibration(engine.fingerprint, (1.0,), {"wideband": Line((1.0,), (0.0,))})
+    with pytest.raises(ConfigError, match="at least 49 people"):
+        Engine(engine.encoder, calibration).verify(voiceprints["a"])
+    fixed = EngineConfig(decision=DecisionConfig(accept_llr=2.0, reject_llr=-2.5))
+    session = Engine(engine.encoder, calibration, fixed).verify(voiceprints["a"])
+    assert session.policy.promised_error_rate is None
 
 
 def test_a_voiceprint_of_another_size_is_refused_by_name(engine: Engine, voiceprints: Any) -> None:
@@ -309,7 +327,8 @@ def test_each_claim_is_judged_by_the_channels_of_its_own_trial(
         dataclasses.replace(voiceprints["a"], speaker="by telephone", channel="telephone"),
         dataclasses.replace(voiceprints["b"], speaker="somebody else"),
     ]
-    events = heard(Engine(engine.encoder, calibration).verify(claimed), speech)
+    fixed = EngineConfig(decision=DecisionConfig(accept_llr=2.0, reject_llr=-2.5))
+    events = heard(Engine(engine.encoder, calibration, fixed).verify(claimed), speech)
     own, across, other = next(e for e in events if isinstance(e, ScoreUpdated)).scores
     assert own.llr == pytest.approx(own.cosine)
     assert across.llr == pytest.approx(own.cosine + 100.0)

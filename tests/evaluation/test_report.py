@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
-from streamsv.evaluation.report import EvaluationReport, evaluate
+from streamsv.evaluation.heard import hear
+from streamsv.evaluation.report import EvaluationReport, evaluate, measure
 from streamsv.evaluation.sets import EvaluationSet
 
 NEVER_HEARD = 1000.0
@@ -41,7 +43,48 @@ def test_the_json_has_its_stable_fields(engine: Engine, report: EvaluationReport
             "min_dcf",
             "cllr",
             "min_cllr",
+            "min_dcf_ci",
+            "act_dcf",
+            "act_dcf_ci",
+            "cllr_ci",
+            "calibration_loss",
+            "frr_at_far_1_percent",
+            "frr_at_far_1_percent_ci",
+            "frr_at_far_0_1_percent",
+            "frr_at_far_0_1_percent_ci",
+            "missing",
         ]
+    assert (shown["rivals"], shown["sets"], shown["measured_at"]) == ([], [], None)
+    assert shown["config"]["gate"] == shown["gate"]
+
+
+def test_every_key_of_the_json_is_described(report: EvaluationReport) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    shown = report.to_dict()
+    keys = {*shown, *shown["results"][0], *shown["calls"]}
+    missing = {key for key in keys if f"`{key}`" not in document}
+    assert missing == set()
+
+
+def test_whole_calls_are_the_verdicts_of_the_sessions(report: EvaluationReport) -> None:
+    assert (report.calls.targets, report.calls.impostors) == (3, 6)
+    for rate in (report.calls.false_accepts, report.calls.undecided_targets):
+        assert rate is not None
+        assert 0 <= rate <= 1
+
+
+def test_several_sets_are_reported_one_by_one_and_together(
+    engine: Engine, tiny_set: EvaluationSet, report: EvaluationReport
+) -> None:
+    first = hear(engine, tiny_set, [1, 3, NEVER_HEARD])
+    both = measure(engine, [first, replace(first, name="twin")], resamples=200)
+    assert (both.set, [each.set for each in both.sets]) == ("pooled", ["tiny", "twin"])
+    assert both.sets[0] == report
+    assert (both.speakers, both.trials) == (2 * report.speakers, 2 * report.trials)
+    # Twice the same trials have the same error rate.
+    assert [row.eer for row in both.results] == [row.eer for row in report.results]
+    with pytest.raises(ConfigError, match="Two sets are named tiny"):
+        measure(engine, [first, first])
 
 
 def test_rows_rise_and_the_last_is_for_whole_streams(report: EvaluationReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,6 @@ def settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("name", "default"), list(settings(EngineConfig())))
 def test_every_setting_has_a_row_with_its_default(name: str, default: Any) -> None:
-    shown = "null" if default is None else f"{default:g}"
+    shown = json.dumps(default) if default is None or default is True else f"{default:g}"
     cells = [cell.strip() for cell in row_of(PYTHON, name).split("|")]
     assert cells[2] == f"`{shown}`"

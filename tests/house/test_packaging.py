@@ -25,8 +25,11 @@ NEEDED = (
     "streamsv/clips/voice_a_call.opus",
     "streamsv/clips/voice_b_call.opus",
     "streamsv/clips/voice_c_call.opus",
+    "streamsv/evaluation/page/style.css",
     "streamsv/models/default.onnx",
     "streamsv/models/default.calibration.json",
+    "streamsv/models/default.takeover.npz",
+    "streamsv/models/guard.json",
     "streamsv/models/CARD.md",
 )
 """What an installed copy reads at run time besides its own code."""

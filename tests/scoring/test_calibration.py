@@ -18,16 +18,39 @@ from streamsv.scoring.calibration import Calibration, Line
 
 CONTENT = {
     "format": "streamsv-calibration",
-    "version": 1,
+    "version": 2,
     "fingerprint": "abc",
     "model_sha256": None,
     "knots_s": [1, 2.0, 10.0],
     "channels": {
-        "wideband": {"slope": [10.0, 20.0, 30.0], "offset": [-2.0, -5.0, -9.0]},
-        "telephone": {"slope": [5.0, 8.0, 9.0], "offset": [-1.0, -2.0, -3.0]},
+        "wideband": {
+            "slope": [10.0, 20.0, 30.0],
+            "offset": [-2.0, -5.0, -9.0],
+            "enrolled_slope": [-4.0, 0.0],
+            "enrolled_offset": [1.0, 0.0],
+        },
+        "telephone": {
+            "slope": [5.0, 8.0, 9.0],
+            "offset": [-1.0, -2.0, -3.0],
+            "enrolled_slope": [0.0, 0.0],
+            "enrolled_offset": [0.0, 0.0],
+        },
+    },
+    "enrolled_knots_s": [3.0, 12.0],
+    "rules": {
+        "wideband": {
+            "look_s": 0.24,
+            "from_s": [1.0, 3.0],
+            "until_s": 20.0,
+            "speakers": 60,
+            "boundaries": [{"target_far": 0.02, "accept": [4.0, 3.0], "reject": [-4.0, -1.0]}],
+        }
     },
     "fitted_on": {"sets": ["made up"], "trials": 7},
 }
+
+
+RULE: dict[str, Any] = CONTENT["rules"]["wideband"]  # type: ignore[index]
 
 
 def written(folder: Path, content: Any) -> Path:
@@ -51,13 +74,24 @@ def test_between_knots_the_line_is_linear_in_log_seconds(calibration: Calibratio
     assert calibration.llr(0.5, middle, "wideband") == pytest.approx(25 * 0.5 - 7)
 
 
-@given(st.floats(0.01, 100.0), st.floats(-1.0, 1.0))
-def test_llrs_are_those_of_numpys_interpolation(seconds: float, cosine: float) -> None:
-    line = Line((10.0, 20.0, 30.0), (-2.0, -5.0, -9.0))
-    calibration = Calibration("abc", (1.0, 2.0, 10.0), {"wideband": line})
-    at, knots = np.log(seconds), np.log(calibration.knots_s)
-    expected = np.interp(at, knots, line.slope) * cosine + np.interp(at, knots, line.offset)
-    assert calibration.llr(cosine, seconds, "wideband") == pytest.approx(expected, abs=1e-9)
+def test_the_length_of_the_enrollment_is_added() -> None:
+    calibration = Calibration(
+        "f", (1.0,), {"wideband": Line((10.0,), (-2.0,), (-4.0, 0.0), (1.0, 0.0))},
+        enrolled_knots_s=(3.0, 12.0),
+    )  # fmt: skip
+    assert calibration.llr(0.5, 5.0, "wideband") == pytest.approx(10 * 0.5 - 2)
+    assert calibration.llr(0.5, 5.0, "wideband", 12.0) == pytest.approx(10 * 0.5 - 2)
+    assert calibration.llr(0.5, 5.0, "wideband", 3.0) == pytest.approx(6 * 0.5 - 1)
+    assert calibration.llr(0.5, 5.0, "wideband", 6.0) == pytest.approx(8 * 0.5 - 1.5)
+
+
+def test_the_table_by_hop_is_the_curves(calibration: Calibration) -> None:
+    for hops in (1, 12, 13, 100, 124, 125, 126, 5000):
+        slopes, offsets = calibration.heard_by_hop(hops, 0.08, ("telephone", "wideband"))
+        for row, channel in enumerate(("telephone", "wideband")):
+            assert (slopes[row], offsets[row]) == pytest.approx(
+                calibration.heard(hops * 0.08, channel)
+            )
 
 
 def test_outside_the_knots_the_nearest_line_holds(calibration: Calibration) -> None:
@@ -107,7 +141,8 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def wideband(**changes: Any) -> dict[str, Any]:
-    line = {"slope": [1, 2, 3], "offset": [0, 0, 0], **changes}
+    enrolled = {"enrolled_slope": [0, 0], "enrolled_offset": [0, 0]}
+    line = {"slope": [1, 2, 3], "offset": [0, 0, 0], **enrolled, **changes}
     return changed(channels={"wideband": line})
 
 
@@ -117,7 +152,7 @@ def wideband(**changes: Any) -> dict[str, Any]:
         ("{", "is not JSON"),
         ([], "the file must be a JSON object"),
         (changed(format="other"), "format is 'other'; this release reads 'streamsv-calibration'"),
-        (changed(version=2), "version is 2; this release reads 1"),
+        (changed(version=1), "version is 1; this release reads 2"),
         (changed(fingerprint=None), "fingerprint must be a string"),
         (changed(fingerprint=""), "fingerprint is empty"),
         (changed(extra=1), "unknown key 'extra'; allowed are"),
@@ -131,10 +166,15 @@ def wideband(**changes: Any) -> dict[str, Any]:
         (changed(channels=[]), "channels must be a JSON object"),
         (changed(channels={}), "channels is empty"),
         (changed(channels={"wideband": 3}), "channels.wideband must be a JSON object"),
-        (changed(channels={"wideband": {"slope": []}}), "must have slope and offset; got slope"),
+        (changed(channels={"wideband": {"slope": []}}), "must have slope, offset, .*; got slope"),
         (wideband(slope=[1, 2]), "wideband.slope has 2 values; expected one for each of the 3"),
         (wideband(slope=[1, 2, 0]), "channels.wideband.slope holds 0.0; .* above 0"),
         (wideband(offset=[1, 2, math.inf]), "wideband.offset holds inf; .* finite"),
+        (wideband(enrolled_slope=[1]), "enrolled_slope has 1 values; expected one for each"),
+        (changed(enrolled_knots_s=[3, 2]), "enrolled_knots_s must be rising"),
+        (changed(rules={"wideband": 3}), "rules.wideband must be a JSON object"),
+        (changed(rules={"wideband": {"look_s": 0.1}}), "rules.wideband.from_s is missing"),
+        (changed(rules={"wideband": {**RULE, "look_s": 0}}), "rules.wideband: look_s must be"),
         (changed(fitted_on=3), "fitted_on must be a JSON object"),
     ],
 )

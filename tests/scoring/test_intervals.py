@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streamsv.errors import ConfigError, EvaluationSetError
-from streamsv.scoring.intervals import speaker_intervals
-from streamsv.scoring.metrics import cllr, eer, min_dcf
+from streamsv.scoring.intervals import resampled_interval, speaker_intervals, weighted_share
+from streamsv.scoring.metrics import act_dcf, cllr, eer, frr_at_far, min_cllr, min_dcf
 
 
 def made_up_trials(speakers: int = 12, seed: int = 3) -> dict[str, Any]:
@@ -29,12 +29,23 @@ def made_up_trials(speakers: int = 12, seed: int = 3) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("metric", [eer, min_dcf, partial(min_dcf, p_target=0.2, c_miss=2.0)])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        eer,
+        min_dcf,
+        partial(min_dcf, p_target=0.2, c_miss=2.0),
+        act_dcf,
+        partial(act_dcf, p_target=0.3, c_fa=2.0),
+        cllr,
+        partial(frr_at_far, far=0.1),
+    ],
+)
 def test_weights_and_repeated_scores_give_the_same_interval(metric: Any) -> None:
     trials = made_up_trials()
     weighted = speaker_intervals(metric, **trials, resamples=150)
     repeated = speaker_intervals(lambda *sides: metric(*sides), **trials, resamples=150)
-    assert weighted == repeated
+    assert weighted == pytest.approx(repeated, rel=1e-12)
 
 
 def test_the_interval_holds_the_metric_and_shrinks_with_more_speakers() -> None:
@@ -82,7 +93,7 @@ def test_resamples_without_both_kinds_of_trials_are_drawn_again() -> None:
 
 def test_a_seed_repeats_the_interval_and_any_metric_will_do() -> None:
     trials = made_up_trials()
-    intervals = {speaker_intervals(cllr, **trials, resamples=60, seed=s) for s in (0, 0, 1)}
+    intervals = {speaker_intervals(min_cllr, **trials, resamples=60, seed=s) for s in (0, 0, 1)}
     assert len(intervals) == 2
 
 
@@ -100,3 +111,18 @@ def test_lengths_that_differ_and_empty_sides_are_refused() -> None:
         speaker_intervals(eer, [1], [1], ["a"], ["a"])
     with pytest.raises(ConfigError, match="resamples"):
         speaker_intervals(eer, [1, 0], [1, 0], ["a", "a"], ["a", "b"], resamples=0)
+
+
+def test_a_share_is_measured_on_one_kind_of_trial_and_not_where_none_is_drawn() -> None:
+    trials = made_up_trials()
+    is_target, impostor = trials["is_target"], ~trials["is_target"]
+    accepted = trials["scores"] > 0
+    speakers = trials["enroll_speaker"], trials["test_speaker"]
+
+    def share(_targets: Any, impostors: Any) -> float:
+        return float(np.mean(impostors > 0))
+
+    found = resampled_interval(weighted_share(accepted, impostor), is_target, *speakers, 100)
+    assert found == pytest.approx(speaker_intervals(share, **trials, resamples=100))
+    of_nothing = weighted_share(accepted, np.zeros_like(is_target))
+    assert np.isnan(resampled_interval(of_nothing, is_target, *speakers, 20)).all()

@@ -1,8 +1,9 @@
-"""When the evidence is enough."""
+"""From a running LLR to a verdict."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,77 +11,141 @@ from hypothesis import strategies as st
 
 from streamsv.errors import ConfigError
 from streamsv.events import Reason, Verdict
-from streamsv.scoring.policy import DecisionConfig, ThresholdPolicy
+from streamsv.scoring.calibration import Calibration, Line
+from streamsv.scoring.policy import (
+    DecisionConfig,
+    SequentialPolicy,
+    TargetFar,
+    ThresholdPolicy,
+    policy_for,
+)
+from streamsv.scoring.rules import Boundary, StoppingRule
 
 ACCEPT = Verdict.ACCEPT, Reason.ABOVE_ACCEPT_THRESHOLD
 REJECT = Verdict.REJECT, Reason.BELOW_REJECT_THRESHOLD
+OPEN = Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE
+SHORT = Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH
+RULE = StoppingRule(
+    0.24,
+    (1.0, 3.0),
+    6.0,
+    60,
+    (Boundary(0.02, (4.0, 2.0), (-5.0, -1.0)), Boundary(0.1, (2.0, 1.0), (-3.0, 0.0))),
+)
+LOOK_S = 1.2
+LATER_S = 3.12
 
-CONFIG = DecisionConfig(accept_llr=3.0, reject_llr=-2.0, min_net_speech_s=3.0)
+
+def policy(candidates: int = 1, **values: Any) -> SequentialPolicy:
+    return SequentialPolicy(RULE, DecisionConfig(**values), "wideband", candidates)
 
 
 @pytest.mark.parametrize(
-    ("llr", "expected"),
+    ("llr", "net_speech_s", "expected"),
     [
-        (3.0, ACCEPT),
-        (math.inf, ACCEPT),
-        (2.999, None),
-        (0.0, None),
-        (-1.999, None),
-        (-2.0, REJECT),
-        (-math.inf, REJECT),
-        (math.nan, None),
+        (4.0, LOOK_S, ACCEPT),
+        (3.99, LOOK_S, None),
+        (-5.0, LOOK_S, REJECT),
+        (2.0, LATER_S, ACCEPT),
+        (-1.0, LATER_S, REJECT),
+        (0.0, LATER_S, None),
+        (9.0, LOOK_S + 0.08, None),
+        (9.0, 0.96, None),
+        (9.0, 6.08, OPEN),
     ],
 )
-def test_a_threshold_is_part_of_what_it_decides(
-    llr: float, expected: tuple[Verdict, Reason] | None
+def test_the_boundary_of_the_step_decides_on_the_grid_and_nothing_between(
+    llr: float, net_speech_s: float, expected: Any
 ) -> None:
-    assert ThresholdPolicy(CONFIG).look(llr, 3.0) == expected
+    assert policy().look(llr, net_speech_s) == expected
 
 
-@given(llr=st.floats(), net_speech_s=st.floats(0, 3.0, exclude_max=True))
-def test_nothing_is_decided_before_the_least_net_speech(llr: float, net_speech_s: float) -> None:
-    policy = ThresholdPolicy(CONFIG)
-    assert policy.look(llr, net_speech_s) is None
-    assert policy.at_end(net_speech_s) == (Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH)
+@given(st.floats(-50, 50), st.integers(76, 10_000))
+def test_patience_does_not_win(llr: float, hops: int) -> None:
+    assert policy().look(llr, hops * 0.08) == OPEN
 
 
-def test_the_end_is_inconclusive_after_enough_speech() -> None:
-    found = ThresholdPolicy(CONFIG).at_end(3.0)
-    assert found == (Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE)
+def test_a_later_start_and_an_earlier_end_take_looks_away_and_add_none() -> None:
+    fewer = policy(min_net_speech_s=2.0, max_net_speech_s=4.0)
+    for hops in range(1, 100):
+        at_s = hops * 0.08
+        if 2.0 <= at_s <= 4.0:
+            assert fewer.look(3.0, at_s) == policy().look(3.0, at_s)
+        else:
+            assert fewer.look(3.0, at_s) in (None, OPEN)
 
 
-def test_no_speech_is_never_enough_even_where_none_is_asked_for() -> None:
-    policy = ThresholdPolicy(DecisionConfig(min_net_speech_s=0.0))
-    assert policy.at_end(0.0) == (Verdict.UNDECIDED, Reason.NOT_ENOUGH_SPEECH)
-    assert policy.at_end(0.08) == (Verdict.UNDECIDED, Reason.EVIDENCE_INCONCLUSIVE)
+def test_the_promise_is_the_fitted_rate() -> None:
+    assert policy().promised_error_rate == 0.02
+    lenient = policy(target_far=TargetFar(wideband=0.09))
+    assert lenient.promised_error_rate == 0.02
+    assert policy(target_far=TargetFar(wideband=0.1)).promised_error_rate == 0.1
 
 
-@given(candidates=st.integers(1, 100_000), llr=st.floats(-50, 50))
-def test_the_accept_threshold_rises_by_the_logarithm_of_the_candidates(
+def test_a_rate_that_the_data_cannot_support_is_refused_with_the_people_it_takes() -> None:
+    with pytest.raises(ConfigError, match=r"60 impostor speakers.*at least 999"):
+        policy(target_far=TargetFar(wideband=0.001))
+
+
+def test_the_rate_is_divided_among_candidates() -> None:
+    shared = policy(candidates=5, target_far=TargetFar(wideband=0.1))
+    assert shared.promised_error_rate == pytest.approx(0.1)
+    assert shared.thresholds(LOOK_S) == (4.0, -5.0)
+
+
+def test_more_candidates_than_the_data_support_are_judged_harder_and_promised_honestly() -> None:
+    crowd = policy(candidates=10)
+    assert crowd.promised_error_rate == pytest.approx(0.2)
+    assert crowd.thresholds(LOOK_S)[0] == pytest.approx(4.0 + math.log(10))
+    assert policy(candidates=50).promised_error_rate is None
+
+
+def test_at_the_end_it_is_undecided_for_want_of_speech_or_of_evidence() -> None:
+    assert policy().at_end(0.0) == SHORT
+    assert policy().at_end(1.12) == SHORT
+    assert policy().at_end(1.2) == OPEN
+    fixed = ThresholdPolicy(2.0, -2.5, DecisionConfig(min_net_speech_s=3.0))
+    assert [fixed.at_end(s) for s in (0.0, 2.9, 3.0)] == [SHORT, SHORT, OPEN]
+
+
+def test_the_thresholds_shown_are_those_in_force() -> None:
+    assert policy().thresholds(0.0) == (4.0, -5.0)
+    assert policy().thresholds(2.9) == (4.0, -5.0)
+    assert policy().thresholds(LATER_S) == (2.0, -1.0)
+    assert policy().thresholds(60.0) == (2.0, -1.0)
+
+
+@given(st.integers(1, 1000), st.floats(-20, 20))
+def test_fixed_thresholds_rise_with_the_candidates_and_promise_nothing(
     candidates: int, llr: float
 ) -> None:
-    policy = ThresholdPolicy(CONFIG, candidates)
-    assert policy.accept_llr == pytest.approx(3.0 + math.log(candidates))
-    assert policy.reject_llr == -2.0
-    assert (policy.look(llr, 5.0) == ACCEPT) == (llr >= policy.accept_llr)
-    assert (policy.look(llr, 5.0) == REJECT) == (llr <= policy.reject_llr)
-
-
-def test_no_error_rate_is_promised() -> None:
-    assert ThresholdPolicy(CONFIG).promised_error_rate is None
+    config = DecisionConfig(accept_llr=2.0, reject_llr=-2.5)
+    line = Line((1.0,), (0.0,))
+    fixed = policy_for(Calibration("f", (1.0,), {"wideband": line}), config, "wideband", candidates)
+    assert fixed.promised_error_rate is None
+    accept, reject = fixed.thresholds(5.0)
+    assert accept == pytest.approx(2.0 + math.log(candidates))
+    expected = ACCEPT if llr >= accept else REJECT if llr <= reject else None
+    assert fixed.look(llr, 5.0) == expected
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("values", "message"),
     [
-        ({"accept_llr": math.nan}, r"decision\.accept_llr must be a finite number"),
-        ({"reject_llr": -math.inf}, r"decision\.reject_llr must be a finite number"),
-        ({"min_net_speech_s": math.inf}, r"decision\.min_net_speech_s must be a finite number"),
-        ({"min_net_speech_s": -0.1}, r"decision\.min_net_speech_s is -0\.1; use 0 or more"),
-        ({"accept_llr": -3.0}, r"decision\.reject_llr \(-2\.5\) must be below"),
-        ({"reject_llr": 4.0}, r"must be below decision\.accept_llr \(2\.0\)"),
+        ({"accept_llr": math.nan, "reject_llr": 0.0}, r"accept_llr must be a finite number"),
+        ({"accept_llr": 2.0}, "both decision.accept_llr and decision.reject_llr"),
+        ({"accept_llr": -3.0, "reject_llr": -2.5}, "must be below decision.accept_llr"),
+        ({"min_net_speech_s": -1.0}, "use 0 or more"),
+        ({"max_net_speech_s": 0.5}, "must be above"),
+        ({"max_net_speech_s": math.inf}, "max_net_speech_s must be a finite number"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_an_error(values: dict[str, float], complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_settings_that_cannot_be_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         DecisionConfig(**values)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
+def test_a_target_is_a_rate(rate: float) -> None:
+    with pytest.raises(ConfigError, match=r"target_far\.telephone"):
+        TargetFar(telephone=rate)

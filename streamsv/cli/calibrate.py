@@ -1,0 +1,139 @@
+"""``streamsv calibrate``: refit evidence and decision rules on recordings of one's own."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamsv.cli import options, terminal
+from streamsv.cli.options import ConfigOption, DebugOption
+from streamsv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamsv.evaluation.achieved import Achieved
+    from streamsv.evaluation.refit import Compared
+
+
+class SpendingName(enum.StrEnum):
+    """How the error is spent over a call."""
+
+    OBRIEN_FLEMING = "obrien-fleming"
+    POCOCK = "pocock"
+    LINEAR = "linear"
+
+
+def calibrate(
+    set_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with streams.tsv and trials.tsv.", metavar="SET_DIR..."),
+    ],
+    out: Annotated[Path, typer.Option("--output", help="The calibration file to write.")] = Path(
+        "calibration.json"
+    ),
+    spending: Annotated[
+        SpendingName,
+        typer.Option("--spending", help="How the promised error is spent over a call."),
+    ] = SpendingName.OBRIEN_FLEMING,
+    as_recorded: Annotated[
+        bool,
+        typer.Option(
+            "--as-recorded",
+            help="Do not also send wideband recordings through 8 kHz mu-law, for telephone calls.",
+        ),
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="A folder that keeps what was heard.")
+    ] = None,
+    config: ConfigOption = None,
+    _debug: DebugOption = False,
+) -> None:
+    """Fit evidence and decision rules to your own recordings."""
+    from streamsv.evaluation.refit import refit
+    from streamsv.evaluation.sets import load_set
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.", out)
+    sets = [load_set(folder) for folder in set_dirs]
+    engine = options.load_engine(config)
+    with terminal.progress() as advance:
+        fitted, compared = refit(engine, sets, not as_recorded, spending.value, cache, advance)
+    fitted.calibration.save(out)
+    _print_evidence(compared)
+    _print_rules(fitted.achieved)
+    _print_needed({name: rule.speakers for name, rule in fitted.calibration.rules.items()})
+    terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
+
+
+def _print_evidence(rows: tuple[Compared, ...]) -> None:
+    output = terminal.output()
+    output.say(
+        "Evidence before and after, on people that took no part in the fit; actDCF at a target "
+        "prior of 0.01"
+    )
+    columns = (
+        *("channel", "speech", "targets", "impostors", "EER %", "min Cllr"),
+        *("Cllr before", "after", "actDCF before", "after"),
+    )
+    output.table(
+        columns,
+        [
+            (
+                row.channel,
+                f"{row.net_speech_s:g} s",
+                str(row.targets),
+                str(row.impostors),
+                f"{100 * row.eer:.1f}",
+                f"{row.min_cllr:.3f}",
+                *(f"{value:.3f}" for value in (row.cllr_before, row.cllr_after)),
+                *(f"{value:.3f}" for value in (row.act_dcf_before, row.act_dcf_after)),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_rules(rows: tuple[Achieved, ...]) -> None:
+    output = terminal.output()
+    output.say("Whole calls of people that took no part in the rule; seconds of net speech")
+    columns = (
+        *("channel", "promised %", "achieved %", "95 %", "impostors", "accepted %"),
+        *("accept s", "90 %", "one look s", "reject s"),
+    )
+    output.table(columns, [_rule_row(row) for row in rows])
+
+
+def _rule_row(row: Achieved) -> tuple[str, ...]:
+    low, high = row.far_ci
+    return (
+        row.channel,
+        f"{100 * row.promised_far:g}",
+        f"{100 * row.far:.2f}",
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        str(row.impostor_speakers),
+        f"{100 * row.accepted:.0f}",
+        *(_seconds(s) for s in (row.accept_s, row.accept_s_90, row.fixed_s, row.reject_s)),
+    )
+
+
+def _print_needed(speakers: dict[str, int]) -> None:
+    from streamsv.scoring.rules import speakers_needed
+
+    output = terminal.output()
+    for channel, count in sorted(speakers.items()):
+        output.say(
+            f"{channel}: {count} impostor speakers support a promise of {100 / (count + 1):.2g} % "
+            "or more."
+        )
+    for rate in (0.01, 0.001):
+        output.say(
+            f"To promise {100 * rate:g} % takes calls of {speakers_needed(rate)} different "
+            f"strangers; to trust it to 95 %, {round(3 / rate)} in a row without a false accept "
+            "(rule of three)."
+        )
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

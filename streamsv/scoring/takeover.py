@@ -1,0 +1,203 @@
+"""Has another voice taken over the call? The voice of the last seconds beside that of the call.
+
+The network's attentive pooling keeps exact moments of everything heard so far. What was pooled
+before a moment can be taken out again, by the pairwise update of Chan, Golub and LeVeque (1979)
+read backwards, and the network's last layer makes an embedding of the rest: the voice of the last
+five seconds, at the cost of one small matrix product and no second pass through the network. It is
+compared with the voiceprint and with the voice of the call before that window; where the mean of
+the two cosines falls below a threshold that was fitted on calls spliced from two people, somebody
+else is speaking (``python -m training.takeover``).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamsv.errors import ModelLoadError, ModelMismatch
+
+Floats = NDArray[np.float32]
+Moments = Mapping[str, NDArray[np.floating[Any]]]
+"""``peak``, ``weight``, ``mean`` and ``spread`` of the pooling, (channels,) each: for weights
+exp(e), the largest e, the sum of exp(e - peak), the weighted mean and sum of squared deviations."""
+
+STEP_HOPS = 6
+"""Hops between two looks, 0.48 s."""
+
+WINDOW_STEPS = 10
+"""Looks to a window: 4.8 s of net speech."""
+
+STATE = {name: f"pool.{name}" for name in ("peak", "weight", "mean", "spread")}
+"""Where the moments stand in the network's state."""
+
+_LEAST_WEIGHT = 1e-12
+_LEAST_VARIANCE = 1e-4
+_NORM_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TakeoverModel:
+    """What is needed to notice; fitted, and bound to one network by its fingerprint.
+
+    Parameters
+    ----------
+    fingerprint:
+        Of the network.
+    weight, bias:
+        Its last layer: (2 channels, dimension) and (dimension,).
+    threshold:
+        Mean of the two cosines below which another voice speaks.
+    lag_s:
+        Net speech from a change to its notice, the median of the fit.
+    fitted_on:
+        What it was fitted on and what it measured there.
+    """
+
+    fingerprint: str
+    weight: Floats
+    bias: Floats
+    threshold: float
+    lag_s: float
+    fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def embedding(self, now: Moments, before: Moments) -> Floats:
+        """The unit-length embedding (dimension,) of what was pooled between two moments."""
+        mean, variance = moments_between(now, before)
+        pooled = np.concatenate([mean, np.sqrt(np.maximum(variance, _LEAST_VARIANCE))])
+        pooled = pooled - pooled.mean()
+        pooled /= np.sqrt(np.mean(pooled**2) + _NORM_EPSILON)
+        embedding = pooled.astype(np.float32) @ self.weight + self.bias
+        return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-6), np.float32)
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Raise ModelMismatch unless it was fitted on the model with ``fingerprint``."""
+        if fingerprint != self.fingerprint:
+            raise ModelMismatch(
+                f"The takeover model was fitted on model {self.fingerprint}, the model loaded is "
+                f"{fingerprint}. Fit another, or remove the file.",
+                fingerprint,
+            )
+
+    def save(self, path: Path) -> None:
+        """Write it as .npz, the weights in half precision."""
+        described = {
+            "fingerprint": self.fingerprint,
+            "threshold": self.threshold,
+            "lag_s": self.lag_s,
+            "fitted_on": self.fitted_on,
+        }
+        np.savez_compressed(
+            path,
+            weight=self.weight.astype(np.float16),
+            bias=self.bias.astype(np.float32),
+            described=np.array(json.dumps(described)),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> TakeoverModel:
+        """Read what `save` wrote. Raises ModelLoadError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                described = json.loads(str(content["described"]))
+                weight = content["weight"].astype(np.float32)
+                bias = content["bias"].astype(np.float32)
+            model = cls(
+                str(described["fingerprint"]),
+                weight,
+                bias,
+                float(described["threshold"]),
+                float(described["lag_s"]),
+                dict(described["fitted_on"]),
+            )
+        except Exception as error:  # zip, numpy and JSON errors share no base
+            raise ModelLoadError(
+                f"{path} cannot be read as a takeover model: {error}. Fit another, or remove it.",
+                str(path),
+            ) from error
+        if weight.ndim != 2 or bias.shape != weight.shape[1:] or not np.isfinite(weight).all():
+            raise ModelLoadError(f"{path} holds no last layer of a network.", str(path))
+        return model
+
+
+def moments_between(
+    now: Moments, before: Moments
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted mean and variance (channels,) of the frames pooled after ``before`` up to ``now``.
+
+    In float64: what is taken out can be much more than what stays.
+    """
+    peak, weight, mean, spread = (np.asarray(now[name], np.float64) for name in STATE)
+    old_peak, old_weight, old_mean, old_spread = (
+        np.asarray(before[name], np.float64) for name in STATE
+    )
+    scale = np.exp(old_peak - peak)
+    old_weight = old_weight * scale
+    rest = np.maximum(weight - old_weight, _LEAST_WEIGHT)
+    rest_mean = (weight * mean - old_weight * old_mean) / rest
+    between = (rest_mean - old_mean) ** 2 * old_weight * rest / weight
+    rest_spread = np.maximum(spread - old_spread * scale - between, 0.0)
+    return rest_mean, rest_spread / rest
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    moments: Moments
+    embedding: Floats
+    at_s: float
+
+
+class TakeoverWatch:
+    """Watches one call for the voices that were accepted in it."""
+
+    def __init__(self, model: TakeoverModel) -> None:
+        self._model = model
+        self._looks: collections.deque[_Look] = collections.deque(maxlen=WINDOW_STEPS + 1)
+        self._hops = 0
+        self._accepted: dict[str, tuple[Floats, int]] = {}
+
+    def accept(self, speaker: str, voiceprint: Floats) -> None:
+        """Watch for ``speaker`` from here on; ``voiceprint`` (dimension,), unit length.
+
+        The first window begins here: what was heard before it was that speaker.
+        """
+        self._accepted.setdefault(speaker, (voiceprint, self._hops))
+
+    def hear(
+        self, embedding: Floats, state: Moments, at_s: float, is_speech: bool = True
+    ) -> list[tuple[str, float]]:
+        """One more hop: whom another voice took over from, and when, in media time.
+
+        ``embedding`` (dimension,) is the network's, of the call so far, ``state`` its state with
+        a batch of one. Each speaker is given once, and nobody while what is heard is no speech.
+        """
+        self._hops += 1
+        if self._hops % STEP_HOPS:
+            return []
+        # Copies, because a batching driver writes the next step into the same arrays.
+        moments = {name: np.array(state[key]).reshape(-1) for name, key in STATE.items()}
+        self._looks.append(_Look(moments, embedding.copy(), at_s))
+        first = self._hops - WINDOW_STEPS * STEP_HOPS
+        due = [who for who, (_, since) in self._accepted.items() if first >= since]
+        if not due or not is_speech or len(self._looks) <= WINDOW_STEPS:
+            return []
+        before = self._looks[0]
+        window = self._model.embedding(moments, before.moments)
+        likeness = float(window @ before.embedding)
+        changed = [
+            who
+            for who in due
+            if (float(window @ self._accepted[who][0]) + likeness) / 2 < self._model.threshold
+        ]
+        for who in changed:
+            # Never due again, and never accepted anew by the same verdict.
+            self._accepted[who] = (self._accepted[who][0], 2**62)
+        hop_s_back = round(self._model.lag_s / (0.08 * STEP_HOPS))
+        then = self._looks[max(len(self._looks) - 1 - hop_s_back, 0)]
+        return [(who, then.at_s) for who in changed]

@@ -1,0 +1,71 @@
+"""``streamsv calibrate``: a refit in one command."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS
+from streamsv.scoring.calibration import Calibration
+
+
+@pytest.fixture(scope="module")
+def voices_set(clips, tmp_path_factory):
+    """Six voices made of three by playing them faster; each enrolled and tested on 3 s."""
+    folder = tmp_path_factory.mktemp("sets") / "voices"
+    folder.mkdir()
+    streams, speakers = ["\t".join(STREAM_COLUMNS)], []
+    for clip in ("voice_a_call", "voice_b_call", "voice_c_call"):
+        for speed in (1.0, 1.3):
+            pcm = clips.pcm(clip)[: int(9 * 16_000 * speed)]
+            pcm = np.interp(np.arange(0, len(pcm) - 1, speed), np.arange(len(pcm)), pcm)
+            speaker = f"{clip[6]}{speed:g}".replace(".", "")
+            speakers.append(speaker)
+            for name, part in ((f"{speaker}e", pcm[:64_000]), (f"{speaker}t", pcm[64_000:])):
+                soundfile.write(folder / f"{name}.wav", part, 16_000)
+                streams.append(
+                    "\t".join([name, f"{name}.wav", speaker, "s", "16000", "4", "", "wideband"])
+                )
+    trials = ["\t".join(TRIAL_COLUMNS)]
+    trials += [f"{e}e\t{t}t\t{int(e == t)}" for e in speakers for t in speakers]
+    (folder / "streams.tsv").write_text("\n".join(streams) + "\n")
+    (folder / "trials.tsv").write_text("\n".join(trials) + "\n")
+    return folder
+
+
+def test_a_refit_is_written_and_says_what_it_supports(call, voices_set, tmp_path):
+    out = tmp_path / "mine.json"
+    said = call("calibrate", voices_set, "--as-recorded", "--output", out)
+    assert said.code == 0, said.err
+    calibration = Calibration.load(out)
+    assert list(calibration.channels) == ["wideband"]
+    assert calibration.rules == {}
+    assert "Evidence before and after" in said.out
+    assert "calls of 99 different strangers" in said.out
+    assert "300 in a row" in said.out
+    assert f"Wrote {out}" in said.out.replace("\n", "")
+    config = tmp_path / "engine.yaml"
+    config.write_text(f"calibration: {out}\n")
+    refused = call("verify", "nobody", voices_set / "a1e.wav", "--config", config)
+    assert refused.code == 4
+
+
+def test_a_folder_that_is_not_there_is_found_out_before_the_work(call, voices_set, tmp_path):
+    said = call("calibrate", voices_set, "--output", tmp_path / "no" / "mine.json")
+    assert said.code == 4
+    assert "give a file in a folder that exists" in said.err
+
+
+def test_too_few_people_are_a_sentence(call, voices_set, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("streams", "trials"):
+        lines = (voices_set / f"{name}.tsv").read_text().splitlines()
+        (few / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    rows = (few / "trials.tsv").read_text().splitlines()
+    kept = [row for row in rows if row[0] in "ea" or row.startswith("enroll")]
+    (few / "trials.tsv").write_text("\n".join(kept) + "\n")
+    for wav in voices_set.glob("*.wav"):
+        (few / wav.name).symlink_to(wav)
+    said = call("calibrate", few, "--as-recorded", "--output", tmp_path / "mine.json")
+    assert said.code == 4
+    assert "Calibrate on more people" in said.err.replace("\n", " ")

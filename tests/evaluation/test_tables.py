@@ -1,0 +1,114 @@
+"""Tables from the JSON of reports, and the program that makes docs/results.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamsv.evaluation.tables import TABLES, each_set, error_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def result(seconds: float | None, eer: float | None) -> dict[str, Any]:
+    return {
+        "net_speech_s": seconds,
+        "targets": 30,
+        "impostors": 500,
+        "eer": eer,
+        "eer_ci": None if eer is None else [eer / 2, eer * 2],
+        "min_dcf": 0.5,
+        "act_dcf": 0.625,
+        "cllr": 0.31,
+        "min_cllr": 0.25,
+        "frr_at_far_1_percent": 0.2,
+        "frr_at_far_0_1_percent": None,
+    }
+
+
+def report(name: str, **more: Any) -> dict[str, Any]:
+    calls = {
+        "targets": 30,
+        "impostors": 500,
+        "promised_error_rates": [0.02],
+        "false_accepts": 0.01,
+        "false_accepts_ci": [0.0, 0.03],
+        "false_rejects": 0.1,
+        "false_rejects_ci": None,
+        "undecided_targets": 0.2,
+        "undecided_impostors": 0.0,
+        "accept_s": 3.24,
+        "accept_s_p90": 8.0,
+        "reject_s": None,
+        "reject_s_p90": None,
+    }
+    results = [result(1.0, 0.2), result(None, 0.05)]
+    return {"set": name, "channel": None, "results": results, "calls": calls, **more}
+
+
+def test_the_error_table_is_ours_beside_the_rivals_by_seconds() -> None:
+    rival = {"name": "other", "results": [result(1.0, 0.25), result(None, None)]}
+    table = error_table([report("calls", rivals=[rival], sets=[])])
+    assert table.columns == ("set", "trials", "encoder", "1 s", "whole")
+    assert table.rows == (
+        ("calls", "30 / 500", "streamsv", "20.0 [10.0, 40.0]", "5.0 [2.5, 10.0]"),
+        ("", "", "other", "25.0 [12.5, 50.0]", "–"),
+    )
+
+
+def test_an_older_file_still_makes_an_error_table() -> None:
+    old = report("old")
+    assert each_set(old) == [old]
+    assert error_table([old]).columns == ("set", "trials", "1 s", "whole")
+
+
+def test_the_sets_come_before_what_they_are_together() -> None:
+    both = report("pooled", sets=[report("a"), report("b")])
+    assert [each["set"] for each in each_set(both)] == ["a", "b", "pooled"]
+
+
+def test_decisions_and_costs_show_what_is_unknown_as_a_dash() -> None:
+    (row,) = TABLES["decisions"]([report("calls")]).rows
+    assert row == (
+        *("calls", "30 / 500", "2.0", "1.0 [0.0, 3.0]", "10.0", "20.0 / 0.0"),
+        *("3.2 s (90 %: 8.0 s)", "–"),
+    )
+    assert TABLES["cost"]([report("calls")]).rows[0] == (
+        *("calls", "1 s", "0.50", "0.62", "20.0", "–"),
+    )
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_the_program_prints_a_table_of_files(name: str, tmp_path: Path) -> None:
+    files = []
+    for each in ("a", "b"):
+        files.append(tmp_path / f"{each}.json")
+        files[-1].write_text(json.dumps(report(each, channel="telephone")))
+    printed = run(name, *map(str, files))
+    head, rule, *rows = printed.stdout.splitlines()
+    assert printed.returncode == 0, printed.stderr
+    assert head.startswith("| set | ")
+    assert set(rule) == set("|- ")
+    assert {row.count("|") for row in rows} == {head.count("|")}
+    assert "| b by telephone |" in printed.stdout
+
+
+def test_the_program_says_how_it_is_used() -> None:
+    said = run("nothing")
+    assert said.returncode == 2
+    assert "usage: python docs/tables.py {error,calibration,cost,decisions}" in said.stderr
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "tables.py"), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )

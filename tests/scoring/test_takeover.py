@@ -1,0 +1,138 @@
+"""Taking the past out of the pooling, and noticing that another voice speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamsv.errors import ModelLoadError, ModelMismatch
+from streamsv.scoring.takeover import (
+    STATE,
+    STEP_HOPS,
+    WINDOW_STEPS,
+    TakeoverModel,
+    TakeoverWatch,
+    moments_between,
+)
+
+CHANNELS = 6
+WINDOW_HOPS = STEP_HOPS * WINDOW_STEPS
+
+
+def moments_of(logits: Any, values: Any) -> dict[str, Any]:
+    peak = logits.max(axis=0)
+    weights = np.exp(logits - peak)
+    mean = (weights * values).sum(axis=0) / weights.sum(axis=0)
+    spread = (weights * (values - mean) ** 2).sum(axis=0)
+    return {"peak": peak, "weight": weights.sum(axis=0), "mean": mean, "spread": spread}
+
+
+@given(seed=st.integers(0, 2**32 - 1), old=st.integers(1, 200), new=st.integers(1, 50))
+def test_what_is_left_without_the_past_is_what_came_after_it(seed: int, old: int, new: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 3, (old + new, CHANNELS))
+    values = generator.normal(1, 2, (old + new, CHANNELS))
+    mean, variance = moments_between(
+        moments_of(logits, values), moments_of(logits[:old], values[:old])
+    )
+    rest = moments_of(logits[old:], values[old:])
+    np.testing.assert_allclose(mean, rest["mean"], atol=1e-4)
+    np.testing.assert_allclose(variance, rest["spread"] / rest["weight"], atol=1e-3)
+
+
+def model(threshold: float = 0.3) -> TakeoverModel:
+    """Whose embedding is the pooled mean, less its average, and unit length."""
+    weight = np.concatenate([np.eye(CHANNELS), np.zeros((CHANNELS, CHANNELS))])
+    bias = np.zeros(CHANNELS, np.float32)
+    return TakeoverModel("f" * 64, weight.astype(np.float32), bias, threshold, 2.0)
+
+
+class Call:
+    """Frames of one voice or another, pooled hop by hop."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(1)
+        self.voices = {
+            "alice": np.array([5.0, -5, 0, 0, 5, -5]),
+            "bob": np.array([-5.0, 5, 5, -5, 0, 0]),
+        }
+        self.logits = np.zeros((0, CHANNELS))
+        self.values = np.zeros((0, CHANNELS))
+        self.hops = 0
+
+    def hop(self, voice: str) -> tuple[Any, Any, float]:
+        values = self.voices[voice] + self.generator.normal(0, 1, (4, CHANNELS))
+        self.values = np.concatenate([self.values, values])
+        self.logits = np.concatenate([self.logits, self.generator.normal(0, 1, (4, CHANNELS))])
+        self.hops += 1
+        moments = moments_of(self.logits, self.values)
+        pooled = moments["mean"] - moments["mean"].mean()
+        state = {key: moments[name][None, None] for name, key in STATE.items()}
+        return (pooled / np.linalg.norm(pooled)).astype(np.float32), state, self.hops * 0.08
+
+
+def unit(voice: Any) -> Any:
+    return (voice / np.linalg.norm(voice)).astype(np.float32)
+
+
+def heard(
+    plan: list[tuple[str, int]], accept_at: int = 40, is_speech: bool = True
+) -> list[tuple[int, str, float]]:
+    call, watch, found = Call(), TakeoverWatch(model()), []
+    for voice, hops in plan:
+        for _ in range(hops):
+            embedding, state, at_s = call.hop(voice)
+            for who, changed_at_s in watch.hear(embedding, state, at_s, is_speech):
+                found.append((call.hops, who, changed_at_s))
+            if call.hops == accept_at:
+                watch.accept("alice", unit(call.voices["alice"]))
+    return found
+
+
+def test_another_voice_is_noticed_once_and_the_change_is_dated() -> None:
+    ((hop, who, changed_at_s),) = heard([("alice", 150), ("bob", 150)])
+    assert who == "alice"
+    assert 150 < hop <= 150 + WINDOW_HOPS
+    assert changed_at_s == pytest.approx(150 * 0.08, abs=2.5)
+
+
+def test_the_same_voice_goes_on_unremarked() -> None:
+    assert heard([("alice", 400)]) == []
+
+
+def test_nothing_is_noticed_before_anybody_was_accepted() -> None:
+    assert heard([("alice", 100), ("bob", 200)], accept_at=10_000) == []
+
+
+def test_what_was_said_before_the_verdict_is_in_no_window() -> None:
+    assert heard([("bob", 30), ("alice", 200)], accept_at=60) == []
+
+
+def test_what_is_no_speech_is_nobody_else() -> None:
+    assert heard([("alice", 150), ("bob", 150)], is_speech=False) == []
+
+
+def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "some.takeover.npz"
+    model().save(path)
+    again = TakeoverModel.load(path)
+    np.testing.assert_array_equal(again.weight, model().weight)
+    assert (again.fingerprint, again.threshold, again.lag_s) == ("f" * 64, 0.3, 2.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"{}"])
+def test_a_damaged_model_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "some.takeover.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match=r"some\.takeover\.npz"):
+        TakeoverModel.load(path)
+
+
+def test_a_model_of_another_network_is_refused() -> None:
+    with pytest.raises(ModelMismatch, match="takeover"):
+        model().check_fingerprint("e" * 64)
