@@ -32,22 +32,6 @@ def posterior_loss(
     return weighted((wanted.exp() * (wanted - given)).sum(dim=2), weights)
 
 
-def frame_loss(
-    frames: Tensor, targets: Tensor, valid: Tensor, spread: Tensor, delay: int
-) -> Tensor:
-    """Huber loss of frames in units of the teacher's spread, averaged over frames and features.
-
-    ``frames`` and ``targets`` (batch, frames, features), ``valid`` (batch, frames), ``spread``
-    (features,) the teacher's standard deviations. The student gives teacher frame i at its frame
-    ``i + delay``; unpaired edges are left out. Huber, because teacher features have long tails.
-    """
-    last = frames.shape[1] - delay
-    given, wanted = frames[:, delay:].float() / spread, targets[:, :last] / spread
-    error = F.smooth_l1_loss(given, wanted, reduction="none").mean(dim=2)
-    mask = valid[:, :last].float()
-    return (error * mask).sum() / mask.sum().clamp(min=1.0)
-
-
 def draw_prefixes(hops: int, count: int, first: int, generator: torch.Generator) -> Tensor:
     """``count`` hop indices: the last one, and others drawn evenly in the logarithm of time."""
     low, high = torch.log(torch.tensor([float(first), float(hops)]))

@@ -94,11 +94,6 @@ def voices_of(
     ]
 
 
-def folder_of(cache: Path, speed: float) -> Path:
-    """Where the cache keeps one speed."""
-    return Voice(speed=speed).folder(cache)
-
-
 def prepare(
     table: Path,
     teacher: Teacher,

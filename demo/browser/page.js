@@ -368,7 +368,10 @@ class Trial {
 
   on_score_updated(event) {
     const step = this.steps.findLast(([from]) => from <= event.net_speech_s + 1e-6);
-    if (step) chart.thresholds = { accept_llr: step[1], reject_llr: step[2] };
+    // The lines stay where they were when the last verdict was made: it is those that it crossed.
+    if (step && this.decidedAfterS === null) {
+      chart.thresholds = { accept_llr: step[1], reject_llr: step[2] };
+    }
     chart.addScore(event);
     for (const score of event.scores) {
       const row = this.rows.get(score.speaker);
@@ -396,6 +399,13 @@ class Trial {
     if (event.verdict === "undecided") row.why.textContent = `${evidence} (${after})`;
     row.why.removeAttribute("aria-hidden");
     find("chart").setAttribute("aria-label", `Evidence against time. ${title}, ${after}.`);
+  }
+
+  on_speaker_changed(event) {
+    const row = this.rows.get(event.speaker);
+    const since = `Since ${seconds(event.changed_at_s)} another voice than ${event.speaker}’s is speaking.`;
+    if (row) row.why.textContent += ` ${since}`;
+    find("connection").textContent = since;
   }
 
   on_quality_warning(event) {

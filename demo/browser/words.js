@@ -43,6 +43,13 @@ export function decision(event) {
       evidence: "Talk a little longer, and nearer to the microphone.",
     };
   }
+  if (event.reason === "not_speech") {
+    return {
+      title: `Nothing that was heard tells whether this is ${whose}`,
+      after,
+      evidence: "It was not like speech, but like music, tones or noise.",
+    };
+  }
   return { title: `Undecided whether this is ${whose}`, after, evidence: `${evidence} That is not enough to say yes or no.` };
 }
 

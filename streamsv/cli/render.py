@@ -29,6 +29,7 @@ from streamsv.events import (
     Refusal,
     Score,
     ScoreUpdated,
+    SessionStarted,
     SpeakerChanged,
     SpeechEnded,
     SpeechStarted,
@@ -101,7 +102,8 @@ class VerificationPicture:
     """One stream against one voiceprint or many: score, thresholds, time, speech, verdict.
 
     ``duration_s`` is the length of the sound, ``None`` when it is not known: the chart then shows
-    the last half minute. ``policy`` is that of the session; its thresholds are those in force.
+    the last half minute. ``policy`` is that of the session; its thresholds are shown as they are in
+    force, and once everything is decided as they were then.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class VerificationPicture:
         self._latest: ScoreUpdated | None = None
         self._points: collections.deque[Point] = collections.deque(maxlen=_MAX_POINTS)
         self._decisions: list[DecisionMade] = []
+        self._wanted_decisions = 1
         self._marks: list[Mark] = []
 
     def mark(self, at_s: float, label: str) -> None:
@@ -130,6 +133,8 @@ class VerificationPicture:
         """Add an event to the picture."""
         self._clock.take(event)
         match event:
+            case SessionStarted():
+                self._wanted_decisions = 1 if event.mode == "identify" else len(event.speakers)
             case ScoreUpdated():
                 self._latest = event
                 best = max(event.scores, key=lambda score: score.llr)
@@ -158,7 +163,9 @@ class VerificationPicture:
 
     @property
     def _thresholds(self) -> Thresholds:
-        return Thresholds(*self._policy.thresholds(self._heard_s))
+        is_decided = len(self._decisions) >= self._wanted_decisions
+        at_s = self._decisions[-1].net_speech_s if is_decided else self._heard_s
+        return Thresholds(*self._policy.thresholds(at_s))
 
     @property
     def _heard_s(self) -> float:

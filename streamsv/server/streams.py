@@ -57,7 +57,6 @@ class Stream:
         self.failure: Exception | None = None
         self.is_woken = False
         self.was_due = False
-        self.is_starved = False
         self.audio_s = 0.0
         self.shed_s = 0.0
         self.gap_s = 0.0

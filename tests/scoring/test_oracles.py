@@ -13,7 +13,7 @@ from lir.algorithms.isotonic_regression import IsotonicCalibrator
 from lir.algorithms.logistic_regression import LogitCalibrator
 from lir.data.models import LLRData
 
-from streamsv.scoring.logistic import fit_logistic
+from streamsv.scoring.logistic import fit_weighted
 from streamsv.scoring.metrics import cllr, min_cllr, pav
 
 Sides = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -57,7 +57,9 @@ def test_pav_is_the_isotonic_calibrator_of_lir(sides: Sides) -> None:
 @samples
 def test_the_logistic_calibration_is_that_of_lir(sides: Sides) -> None:
     scores, labels = labelled(sides)
-    slope, offset = fit_logistic(scores, labels == 1)
+    design = np.stack([scores, np.ones(len(scores))], axis=1)
+    weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
+    slope, offset = fit_weighted(design, labels == 1, weights, np.full(2, 1e-9))
     oracle = LogitCalibrator(C=1e8, tol=1e-10, max_iter=1000).fit(scores, labels)
     expected = oracle.transform(scores) * math.log(10)
     np.testing.assert_allclose(slope * scores + offset, expected, rtol=1e-3, atol=1e-3)

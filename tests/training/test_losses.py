@@ -10,7 +10,6 @@ from training.losses import (
     distillation_factor,
     draw_prefixes,
     embedding_loss,
-    frame_loss,
     posterior_loss,
     prefix_weights,
 )
@@ -34,25 +33,6 @@ def test_the_posterior_loss_is_a_kl_divergence():
     q = torch.softmax(10 * prefixes @ bank.t(), 2)
     by_hand = (p * (p / q).log()).sum(2).mean()
     assert posterior_loss(prefixes, targets, bank, 10.0) == pytest.approx(float(by_hand), rel=1e-4)
-
-
-def test_frames_are_paired_with_the_delay_and_masked():
-    targets = torch.randn(2, 10, 3, generator=torch.Generator().manual_seed(0))
-    late = torch.cat([torch.full((2, 2, 3), 99.0), targets[:, :-2]], dim=1)
-    valid = torch.ones(2, 10, dtype=torch.bool)
-    spread = torch.tensor([0.5, 1.0, 2.0])
-    assert frame_loss(late, targets, valid, spread, 2) == pytest.approx(0.0, abs=1e-7)
-    assert frame_loss(late, targets, valid, spread, 1) > 0.1
-    wrong = late.clone()
-    wrong[:, 6:] += 50.0
-    valid[:, 4:] = False
-    assert frame_loss(wrong, targets, valid, spread, 2) == pytest.approx(0.0, abs=1e-7)
-
-
-def test_no_valid_frame_gives_no_loss_and_no_nan():
-    x = torch.randn(1, 5, 3)
-    none = torch.zeros(1, 5, dtype=torch.bool)
-    assert frame_loss(x, x + 1, none, torch.ones(3), 1) == 0.0
 
 
 def test_prefixes_reach_the_end_and_start_where_asked():

@@ -10,12 +10,12 @@ import pytest
 from streamsv.audio.gate import GateConfig
 from streamsv.errors import ConfigError
 from training.manifest import read_clips, read_sounds
-from training.prepare import CachedClip, folder_of, load_speech, prepare
+from training.prepare import CachedClip, Voice, load_speech, prepare
 from training.teachers import OnnxTeacher, kaldi_filterbanks
 
 
 def clips_of(config, speed):
-    folder = folder_of(Path(config.data.cache), speed)
+    folder = Voice(speed=speed).folder(Path(config.data.cache))
     index = json.loads((folder / "index.json").read_text())
     return folder, [CachedClip(**clip) for clip in index["clips"]], index
 
@@ -59,14 +59,14 @@ def test_a_complete_speed_is_not_made_again_and_a_torn_one_is(tiny_config, tmp_p
     cache = tmp_path / "cache"
     shutil.copytree(tiny_config.data.cache, cache)
     teacher = OnnxTeacher(Path(tiny_config.teacher.path))
-    whole = folder_of(cache, 1.0) / "index.json"
-    torn = folder_of(cache, 0.9)
+    whole = Voice(speed=1.0).folder(cache) / "index.json"
+    torn = Voice(speed=0.9).folder(cache)
     (torn / "index.json").unlink()
     (torn / "speech.i16").write_bytes(b"half")
     before = whole.stat().st_mtime_ns
     prepare(Path(tiny_config.data.clips), teacher, cache, tiny_config.data.speeds)
     assert whole.stat().st_mtime_ns == before
-    original = folder_of(Path(tiny_config.data.cache), 0.9)
+    original = Voice(speed=0.9).folder(Path(tiny_config.data.cache))
     assert (torn / "speech.i16").read_bytes() == (original / "speech.i16").read_bytes()
 
 
