@@ -142,7 +142,8 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up and a cosine decay.
+    """AdamW with a linear warm-up and a cosine decay; with ``method`` ``muon``, Muon for the
+    matrices (:mod:`training.muon`).
 
     From step ``sgd_after`` on, unless that is 0, SGD with Nesterov's momentum of 0.9 instead, whose
     rate falls from ``sgd_peak_rate`` to ``sgd_final_rate`` along a cosine; AdamW's has then come to
@@ -153,6 +154,7 @@ class OptimizerConfig:
     up the gradients of ``accumulate`` batches, shared out evenly to the processes of a run.
     """
 
+    method: str = "adamw"
     steps: int = 6000
     warmup: int = 300
     peak_rate: float = 2e-3
@@ -168,6 +170,7 @@ class OptimizerConfig:
     sgd_final_rate: float = 1e-4
 
     def __post_init__(self) -> None:
+        _among("optimizer.method", self.method, ("adamw", "muon"))
         if self.accumulate < 1:
             raise ConfigError("optimizer.accumulate must be at least 1.", self.accumulate)
         if not self.shapes or len(self.shapes) != len(self.shape_shares):

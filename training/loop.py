@@ -21,6 +21,7 @@ from training.config import OptimizerConfig, TrainConfig
 from training.distributed import World, join
 from training.feed import Feed
 from training.losses import distillation_factor
+from training.muon import MuonWithAdamW
 from training.networks import make_network
 from training.objective import DISTILLED, Objective
 from training.plots import plot_run
@@ -109,13 +110,15 @@ class Trainer:
             {"params": vectors, "weight_decay": 0.0},
         ]
 
-    def _make_optimizer(self, step: int) -> torch.optim.Optimizer:
+    def _make_optimizer(self, step: int) -> torch.optim.Optimizer | MuonWithAdamW:
         """The one that takes the step ``step``, with nothing remembered."""
         config = self.config.optimizer
         if config.sgd_after and step >= config.sgd_after:
             return torch.optim.SGD(
                 self._parameter_groups(), lr=config.sgd_peak_rate, momentum=0.9, nesterov=True
             )
+        if config.method == "muon":
+            return MuonWithAdamW(self.objective.parameters(), config.peak_rate, config.weight_decay)
         return torch.optim.AdamW(self._parameter_groups(), lr=config.peak_rate, betas=(0.9, 0.98))
 
     def _make_parallel(self) -> torch.nn.Module:

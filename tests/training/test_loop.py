@@ -33,7 +33,10 @@ def same(first, second):
     return all(torch.equal(a, second[name]) for name, a in first.items())
 
 
-def test_a_run_interrupted_and_resumed_ends_where_a_whole_run_ends(run_config):
+@pytest.mark.parametrize("method", ["adamw", "muon"])
+def test_a_run_interrupted_and_resumed_ends_where_a_whole_run_ends(run_config, method):
+    optimizer = dataclasses.replace(run_config.optimizer, method=method)
+    run_config = dataclasses.replace(run_config, optimizer=optimizer)
     whole = load_checkpoint(train(dataclasses.replace(run_config, name="whole"), quiet))
     parts = dataclasses.replace(run_config, name="parts")
     first = Trainer(parts)
