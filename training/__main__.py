@@ -1,4 +1,4 @@
-"""``python -m training STAGE CONFIG``: prepare, train, export, calibrate, evaluate.
+"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, calibrate, evaluate.
 
 Each stage reads the same configuration and leaves its result where the next one looks for it.
 """
@@ -39,6 +39,22 @@ def train_stage(config: TrainConfig) -> None:
     from training.loop import train
 
     train(config, _say)
+
+
+def whiten_stage(config: TrainConfig) -> None:
+    """Whiten the last layer by the training voices; the checkpoint keeps it beside the trained one.
+
+    A run that goes on from the checkpoint goes on with the trained layer.
+    """
+    from training.checkpoint import load_checkpoint, save_checkpoint
+    from training.whitening import whiten
+
+    layer = whiten(config)
+    checkpoint = config.folder / "checkpoint.pt"
+    content = load_checkpoint(checkpoint)
+    content["whitened"] = {"embed.weight": layer.weight, "embed.bias": layer.bias}
+    save_checkpoint(checkpoint, content)
+    _say(f"{checkpoint}: the last layer is whitened")
 
 
 def export_stage(config: TrainConfig, output: Path | None) -> None:
@@ -98,7 +114,9 @@ def model_path(config: TrainConfig) -> Path:
 def main() -> int:
     """Parse, call, and turn a named error into a sentence."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("stage", choices=("prepare", "train", "export", "calibrate", "evaluate"))
+    parser.add_argument(
+        "stage", choices=("prepare", "train", "whiten", "export", "calibrate", "evaluate")
+    )
     parser.add_argument("config", type=Path, help="a YAML file such as configs/train/default.yaml")
     parser.add_argument(
         "sets",
@@ -125,6 +143,8 @@ def main() -> int:
             prepare_stage(config)
         elif arguments.stage == "train":
             train_stage(config)
+        elif arguments.stage == "whiten":
+            whiten_stage(config)
         elif arguments.stage == "export":
             export_stage(config, arguments.output)
         elif arguments.stage == "calibrate":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,35 @@ class CropSource:
             torch.from_numpy(self._draw_others(generator)),
         )
         return batch, generator
+
+    def crops_of_voices(
+        self, crops: int, hops: int, batch: int = 32
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Batches of ``crops`` crops of every labeled voice, and whose they are.
+
+        Each is (batch, samples) clean speech with (batch,) classes; the crops of a voice are
+        spread over its clips, and a clip shorter than a crop is repeated.
+        """
+        samples = hops * HOP_SAMPLES
+        chosen: list[tuple[int, int]] = []
+        for voice in range(len(self.class_sizes)):
+            rows = np.flatnonzero(self._classes == voice)
+            for number in range(crops):
+                row = int(rows[number % len(rows)])
+                turn, turns = number // len(rows), -(-crops // len(rows))
+                spare = max(0, self._clips[row].samples - samples)
+                chosen.append((row, spare * turn // max(1, turns - 1)))
+        for start in range(0, len(chosen), batch):
+            part = chosen[start : start + batch]
+            pcm = np.zeros((len(part), samples), np.float32)
+            for place, (row, first) in enumerate(part):
+                clip = self._clips[row]
+                begin = clip.start + first
+                speech = self._speech[self._speed_of[row]][
+                    begin : begin + min(samples, clip.samples - first)
+                ]
+                pcm[place] = np.resize(speech.astype(np.float32) / 32_768, samples)
+            yield pcm, self._classes[[row for row, _ in part]]
 
     def _draw_others(self, generator: np.random.Generator) -> NDArray[np.float32]:
         """A fresh queue of other clips' targets, so that none has to be remembered."""

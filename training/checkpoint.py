@@ -48,8 +48,12 @@ def is_checkpoint(path: Path) -> bool:
     return True
 
 
-def load_network(path: Path) -> Network:
-    """The network, causal or not, with the averaged weights of a checkpoint, for evaluation."""
+def load_network(path: Path, with_whitening: bool = True) -> Network:
+    """The network, causal or not, with the averaged weights of a checkpoint, for evaluation.
+
+    A last layer that was whitened (:mod:`training.whitening`) takes the place of the trained one,
+    unless ``with_whitening`` is false.
+    """
     content = load_checkpoint(path)
     network: Network
     if content.get("network", "causal") == "paper":
@@ -57,18 +61,20 @@ def load_network(path: Path) -> Network:
     else:
         network = CausalNetwork(ModelConfig.from_dict(content["model_config"]))
     try:
-        network.student.load_state_dict(content["average"])
+        changed = content.get("whitened", {}) if with_whitening else {}
+        network.student.load_state_dict(content["average"] | changed)
     except RuntimeError as error:
         raise ConfigError(f"{path} does not fit its own configuration: {error}", None) from error
     return network.eval()
 
 
-def load_student(path: Path) -> Student:
+def load_student(path: Path, with_whitening: bool = True) -> Student:
     """The causal student with the averaged weights of a checkpoint, in evaluation mode.
 
-    Raises ModelLoadError for a checkpoint of the paper's student, which does not stream.
+    ``with_whitening`` as for :func:`load_network`. Raises ModelLoadError for a checkpoint of the
+    paper's student, which does not stream.
     """
-    network = load_network(path)
+    network = load_network(path, with_whitening)
     if not isinstance(network, CausalNetwork):
         raise ModelLoadError(f"{path} holds the paper's student, which does not stream.", str(path))
     return network.student

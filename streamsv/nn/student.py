@@ -23,13 +23,15 @@ class Details(NamedTuple):
     ``embedding`` (batch, hops, embedding), unit length; ``frames`` (batch, 4 hops, pooling_dim),
     the last layer before pooling; ``hidden`` depth + 1 tensors (batch, 4 hops, dim), the input
     of each block and the last one's output; ``log_precision`` (batch, hops), the mean log
-    posterior precision, or ``None`` where the pooling gives none.
+    posterior precision, or ``None`` where the pooling gives none; ``raw`` (batch, hops, embedding),
+    the embedding before its length is made 1.
     """
 
     embedding: Tensor
     frames: Tensor
     hidden: list[Tensor]
     log_precision: Tensor | None
+    raw: Tensor
 
 
 class Student(Composite):
@@ -82,6 +84,6 @@ class Student(Composite):
         if pooled.shape[2] != self.pool.features:
             log_precision = pooled[:, :, self.pool.features :].mean(dim=2)
             pooled = pooled[:, :, : self.pool.features]
-        embedding = dense(self.pool_norm(pooled), self.embed.weight, self.embed.bias)
-        embedding = F.normalize(embedding.float(), dim=2, eps=1e-6)
-        return Details(embedding, frames, hidden, log_precision), following
+        raw = dense(self.pool_norm(pooled), self.embed.weight, self.embed.bias).float()
+        embedding = F.normalize(raw, dim=2, eps=1e-6)
+        return Details(embedding, frames, hidden, log_precision, raw), following
