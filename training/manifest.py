@@ -28,7 +28,7 @@ class Sound:
     kind: str
 
 
-UNLABELED_PREFIXES = ("picovoice_", "mycroft")
+UNLABELED_PREFIXES = ("picovoice_", "mycroft", "cv_mini")
 """Sources without speaker labels: each of their files counts as a speaker of its own."""
 
 
