@@ -1,4 +1,5 @@
-"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, calibrate, evaluate.
+"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, calibrate, evaluate,
+score, ablate.
 
 Each stage reads the same configuration and leaves its result where the next one looks for it.
 """
@@ -14,6 +15,12 @@ from pathlib import Path
 
 from streamsv.errors import StreamsvError
 from training.config import TrainConfig, load_config
+
+
+STAGES = (
+    *("prepare", "train", "whiten", "export"),
+    *("calibrate", "evaluate", "score", "ablate"),
+)
 
 
 def _say(line: str) -> None:
@@ -93,6 +100,19 @@ def calibrate_stage(config: TrainConfig, output: Path | None, sets: Sequence[Pat
     _say(f"{target}: fitted on {', '.join(folder.name for folder in sets)}")
 
 
+def score_stage(config: TrainConfig, sets: Sequence[Path]) -> None:
+    """Error rates of the checkpoint on evaluation sets, to choose by; in percent."""
+    from streamsv.evaluation.sets import load_set
+    from training.checkpoint import load_student
+    from training.devsets import POINTS, as_text, error_rates
+
+    student = load_student(config.folder / "checkpoint.pt")
+    table = error_rates(student, [load_set(folder) for folder in sets])
+    points = "  ".join("whole" if point is None else f"{point:g} s" for point in POINTS)
+    _say(f"equal error rate in % after {points}")
+    _say(as_text(table))
+
+
 def evaluate_stage(
     config: TrainConfig, trials: Path, roots: Sequence[Path], crops: int, models: Path | None
 ) -> None:
@@ -115,14 +135,24 @@ def main() -> int:
     """Parse, call, and turn a named error into a sentence."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument(
-        "stage", choices=("prepare", "train", "whiten", "export", "calibrate", "evaluate")
+        "stage",
+        choices=(
+            "prepare",
+            "train",
+            "whiten",
+            "export",
+            "calibrate",
+            "evaluate",
+            "score",
+            "ablate",
+        ),
     )
     parser.add_argument("config", type=Path, help="a YAML file such as configs/train/default.yaml")
     parser.add_argument(
         "sets",
         type=Path,
         nargs="*",
-        help="calibrate: evaluation sets to fit on; evaluate: a list of trials, then the folders "
+        help="calibrate, score: evaluation sets; evaluate: a list of trials, then the folders "
         "that its files are below",
     )
     parser.add_argument("--output", type=Path, help="the ONNX file to write, or to calibrate")
@@ -131,13 +161,18 @@ def main() -> int:
     )
     parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
     arguments = parser.parse_args()
-    wanted = {"calibrate": 1, "evaluate": 2}.get(arguments.stage, 0)
+    wanted = {"calibrate": 1, "evaluate": 2, "score": 1}.get(arguments.stage, 0)
     if len(arguments.sets) < wanted or (arguments.sets and not wanted):
         parser.error(
-            "calibrate takes one or more set folders, evaluate a list and one or more folders, "
-            "the other stages none"
+            "calibrate and score take one or more set folders, evaluate a list and one or more "
+            "folders, the other stages none"
         )
     try:
+        if arguments.stage == "ablate":
+            from training.ablation import ablate
+
+            _say(f"{ablate(arguments.config, _say)}")
+            return 0
         config = load_config(arguments.config)
         if arguments.stage == "prepare":
             prepare_stage(config)
@@ -147,6 +182,8 @@ def main() -> int:
             whiten_stage(config)
         elif arguments.stage == "export":
             export_stage(config, arguments.output)
+        elif arguments.stage == "score":
+            score_stage(config, arguments.sets)
         elif arguments.stage == "calibrate":
             calibrate_stage(config, arguments.output, arguments.sets)
         else:

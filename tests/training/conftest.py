@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import soundfile
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS
 from streamsv.nn.config import ModelConfig
 from training.config import DataConfig, OptimizerConfig, TeacherConfig, TrainConfig
 from training.prepare import prepare
@@ -292,3 +294,27 @@ def save_wavlm(tmp_path):
         return network, path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def bundled_set(tmp_path_factory) -> Path:
+    """An evaluation set of the bundled clips: each of three people, enrolled and tested."""
+    folder = tmp_path_factory.mktemp("sets") / "bundled"
+    folder.mkdir()
+    clips = files("streamsv") / "clips"
+    streams = ["\t".join(STREAM_COLUMNS)]
+    for voice, clip in (("a", "voice_a_call"), ("b", "voice_b_call"), ("c", "voice_c_call")):
+        pcm, rate = soundfile.read(str(clips / f"{clip}.opus"), dtype="float32")
+        for part, start in (("e", 0), ("t", 4)):
+            cut = pcm[start * rate : (start + 4) * rate]
+            soundfile.write(folder / f"{voice}{part}.wav", cut, rate)
+            row = [voice + part, f"{voice}{part}.wav", voice, part, str(rate), "4", "", "wideband"]
+            streams.append("\t".join(row))
+    trials = ["\t".join(TRIAL_COLUMNS)] + [
+        f"{enrolled}e\t{tested}t\t{int(enrolled == tested)}"
+        for enrolled in "abc"
+        for tested in "abc"
+    ]
+    (folder / "streams.tsv").write_text("\n".join(streams) + "\n")
+    (folder / "trials.tsv").write_text("\n".join(trials) + "\n")
+    return folder

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from streamsv.config import to_mapping
+from streamsv.errors import ConfigError
+from streamsv.nn.config import HOP_SAMPLES
+from streamsv.nn.macs import count_macs
+from streamsv.nn.student import Student
+from training.ablation import ablate, variants_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN = ROOT / "configs" / "ablation" / "default.yaml"
+
+
+def quiet(_line):
+    pass
+
+
+def test_the_variants_of_the_plan_cost_the_same(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    variants, _ = variants_of(PLAN)
+    assert len({config.name for config in variants.values()}) == len(variants)
+    costs = {
+        str(config.model): count_macs(Student(config.model), torch.zeros(1, HOP_SAMPLES))
+        for config in variants.values()
+    }
+    base = costs[str(variants["base"].model)]
+    assert max(abs(cost / base - 1) for cost in costs.values()) < 0.03
+
+
+def plan_of(run_config, folder, evaluation_set, variants):
+    base = folder / "base.yaml"
+    base.write_text(yaml.safe_dump(to_mapping(run_config)))
+    plan = folder / "plan.yaml"
+    content = {
+        "base": str(base),
+        "steps": 2,
+        "sets": [str(evaluation_set)],
+        "variants": variants,
+    }
+    plan.write_text(yaml.safe_dump(content))
+    return plan
+
+
+def test_a_plan_that_was_stopped_goes_on_with_what_is_left(
+    run_config, tmp_path, bundled_set, monkeypatch
+):
+    plan = plan_of(run_config, tmp_path, bundled_set, {"base": {}})
+    results = ablate(plan, quiet)
+    said = []
+    plan = plan_of(
+        run_config, tmp_path, bundled_set, {"base": {}, "none": {"model": {"memory": "none"}}}
+    )
+    assert ablate(plan, said.append) == results
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [row["variant"] for row in rows] == ["base", "none"]
+    assert not any(line.startswith("base:") for line in said)
+    assert rows[0]["parameters"] > rows[1]["parameters"]
+    for row in rows:
+        whole = row["errors"]["pooled"][-1]
+        assert whole["seconds"] is None
+        assert 0 <= whole["low"] <= whole["eer"] <= whole["high"] <= 1
+
+
+def test_a_change_that_no_recipe_knows_is_refused_by_name(run_config, tmp_path):
+    plan = plan_of(run_config, tmp_path, tmp_path, {"bad": {"model": {"memry": "none"}}})
+    with pytest.raises(ConfigError, match=r"bad: model\.memry"):
+        variants_of(plan)
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("steps: 3\n")
+    with pytest.raises(ConfigError, match="just the keys"):
+        variants_of(file)

@@ -1,0 +1,95 @@
+"""What each choice is worth: variants of one recipe, trained alike and judged alike.
+
+A plan is a YAML file with ``base`` (a recipe), ``steps``, ``sets`` (evaluation sets) and
+``variants`` (a name, and what it changes in the recipe). Each variant that is finished leaves one
+line in ``ablation.jsonl`` of the run's folder, so a plan may be run in parts and killed at any
+moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from streamsv.config import from_mapping, to_mapping
+from streamsv.errors import ConfigError
+from streamsv.evaluation.sets import load_set
+from streamsv.nn.config import HOP_SAMPLES
+from streamsv.nn.macs import count_macs
+from training.checkpoint import load_student
+from training.config import TrainConfig, load_config
+from training.devsets import error_rates
+from training.loop import train
+
+POINTS = (1.0, 3.0, None)
+RESAMPLES = 1000
+_KEYS = ("base", "steps", "sets", "variants")
+
+
+def variants_of(plan: Path) -> tuple[dict[str, TrainConfig], list[Path]]:
+    """The recipes of a plan by name, and its evaluation sets.
+
+    Raises ConfigError, naming the file, for a plan that is none, and for a change that no recipe
+    could have.
+    """
+    try:
+        content = yaml.safe_load(plan.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{plan} cannot be read as YAML: {error}", str(plan)) from error
+    if not isinstance(content, dict) or set(content) != set(_KEYS):
+        raise ConfigError(f"{plan} must have just the keys {', '.join(_KEYS)}.", str(plan))
+    base = to_mapping(load_config(Path(content["base"])))
+    base["optimizer"]["steps"] = content["steps"]
+    found = {}
+    for name, changes in content["variants"].items():
+        slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+        named = {"name": f"ablation/{slug}"}
+        try:
+            found[name] = from_mapping(TrainConfig, _merged(base, (changes or {}) | named))
+        except ConfigError as error:
+            raise ConfigError(f"{plan}: {name}: {error.message}", error.value) from error
+    return found, [Path(folder) for folder in content["sets"]]
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        is_table = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = _merged(base[key], value) if is_table else value
+    return merged
+
+
+def ablate(plan: Path, report: Callable[[str], None] = print) -> Path:
+    """Train and judge every variant that has no row yet; returns the file with the rows."""
+    variants, folders = variants_of(plan)
+    sets = [load_set(folder) for folder in folders]
+    first = next(iter(variants.values()))
+    results = Path(first.run_dir) / "ablation" / "ablation.jsonl"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    done = set()
+    if results.is_file():
+        lines = results.read_text(encoding="utf-8").splitlines()
+        done = {json.loads(line)["variant"] for line in lines}
+    for name, config in variants.items():
+        if name in done:
+            continue
+        report(f"{name}: {config.optimizer.steps} steps")
+        student = load_student(train(config, report))
+        row = {
+            "variant": name,
+            "plan": plan.name,
+            "seed": config.seed,
+            "steps": config.optimizer.steps,
+            "parameters": sum(parameter.numel() for parameter in student.parameters()),
+            "macs_per_s": round(12.5 * count_macs(student, torch.zeros(1, HOP_SAMPLES))),
+            "errors": error_rates(student, sets, POINTS, RESAMPLES),
+        }
+        with results.open("a", encoding="utf-8") as rows:
+            rows.write(json.dumps(row) + "\n")
+        report(json.dumps(row))
+    return results
