@@ -16,7 +16,6 @@ from pathlib import Path
 from streamsv.errors import StreamsvError
 from training.config import TrainConfig, load_config
 
-
 STAGES = (
     *("prepare", "train", "whiten", "export"),
     *("calibrate", "evaluate", "score", "ablate"),

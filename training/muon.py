@@ -34,7 +34,7 @@ def orthogonalized(x: Tensor) -> Tensor:
     coefficients are chosen for speed: singular values end between about 0.7 and 1.2.
     """
     is_tall = x.shape[-2] > x.shape[-1]
-    y = x.mT if is_tall else x
+    y: Tensor = x.mT if is_tall else x
     y = y / (y.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = _COEFFICIENTS
     for _ in range(_ITERATIONS):
