@@ -25,7 +25,6 @@ from streamsv.server.door import (
     Scope,
     Send,
     accept,
-    json_of,
     peer_of,
     say_goodbye,
     turn_away,
@@ -37,7 +36,7 @@ from streamsv.server.streams import Said
 
 log = logging.getLogger("streamsv.server")
 
-_CHECK_S = 0.25
+_CHECK_S = 1.0
 
 
 class MediaEndpoint:
@@ -190,7 +189,7 @@ class MediaSocket:
 
     def _acknowledge(self, call: Call) -> None:
         self._acknowledged = call.received_frames
-        text = json_of({"type": "received", "received_samples": call.received_frames})
+        text = f'{{"type":"received","received_samples":{call.received_frames}}}'
         if self._wire is not None and not self._outgoing:
             self._wire.write([text])
             return
