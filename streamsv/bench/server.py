@@ -141,9 +141,11 @@ def measure_server(
     with tempfile.TemporaryDirectory(prefix="streamsv-bench-") as folder:
         store = Path(folder) / "voiceprints.db"
         _enroll(engine, store)
-        with running_server(Path(folder), store, max_calls, engine_config) as port:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(ramp(_HOST, port, engine, step_calls, max_calls, hold_s, advance))
+        with (
+            running_server(Path(folder), store, max_calls, engine_config) as port,
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            return runner.run(ramp(_HOST, port, engine, step_calls, max_calls, hold_s, advance))
 
 
 async def ramp(
