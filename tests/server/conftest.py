@@ -100,10 +100,10 @@ async def read_to_end(socket: ClientConnection, heard: Heard) -> Heard:
 
 
 async def whole_call(
-    live: Live, start: str, data: bytes, packet: int = 3200, pause_s: float = 0.0
+    live: Live, start: str, data: bytes, packet: int = 3200, pause_s: float = 0.0, **options: Any
 ) -> Heard:
     """One call from start to close, in packets of so many bytes."""
-    async with live.open() as socket:
+    async with live.open(**options) as socket:
         await socket.send(start)
         reader = asyncio.create_task(read_to_end(socket, Heard([])))
         with contextlib.suppress(ConnectionClosed):
