@@ -24,9 +24,11 @@ import soxr
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
+from streamsv.server.call import Call
 from streamsv.server.config import ServeConfig
 from streamsv.server.keys import KeyStore
 from streamsv.server.serving import server_of
+from streamsv.server.wire import Wire
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 MICROPHONE_RATE = 48_000
@@ -238,6 +240,17 @@ class Served:
     def add_key(self, *scopes: str) -> str:
         with contextlib.closing(KeyStore(self.keys)) as keys:
             return keys.create(scopes, "page").key
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls in the order in which they began."""
+        return list(self.server._app.state.parts.calls)
+
+    def cut(self) -> None:
+        """Break every WebSocket in the middle of whatever it carries."""
+        for connection in list(self.server.server_state.connections):
+            if isinstance(connection, Wire):
+                connection.loop.call_soon_threadsafe(connection.transport.abort)
 
     def stop(self) -> None:
         self.server.should_exit = True
