@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -33,6 +34,8 @@ ENROLLED_BEFORE = 3
 class Process:
     """``streamsv serve`` as a process of its own."""
 
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+
     def __init__(self, folder: Path, port: int | None = None, **values: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -43,6 +46,7 @@ class Process:
         path.write_text(yaml.safe_dump({**names, "port": self.port, **values}))
         command = [sys.executable, "-m", "streamsv", "serve", "--config", str(path)]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self.started.append(self.process)
         deadline = time.monotonic() + 90
         while True:
             try:
@@ -59,10 +63,14 @@ class Process:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, alice: Voiceprint) -> Path:
+def folder(tmp_path: Path, alice: Voiceprint) -> Iterator[Path]:
     with VoiceprintStore(tmp_path / "voiceprints.db") as store:
         store.add(alice)
-    return tmp_path
+    yield tmp_path
+    for process in Process.started:  # a test that failed leaves none running
+        process.kill()
+        process.wait(20)
+    Process.started.clear()
 
 
 def test_sigterm_lets_a_call_finish_and_takes_no_new_one(folder: Path, desk: Any) -> None:
