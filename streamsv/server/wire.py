@@ -195,8 +195,10 @@ def _framed(text: str) -> bytes:
     return struct.pack(">BBQ", _FINAL_TEXT, 127, length) + data
 
 
-def http_protocol(deadline_s: float) -> type[asyncio.Protocol]:
-    """HTTP as uvicorn has it; a request whose head does not come in time is dropped."""
+def http_protocol(deadline_s: float, most: int) -> type[asyncio.Protocol]:
+    """HTTP as uvicorn has it; a request whose head does not come in time is dropped, and so is a
+    connection beyond ``most``: the last descriptors are for the store, not for a crowd.
+    """
 
     class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """Looks now and then whether a request is on its way that never arrives."""
@@ -204,6 +206,8 @@ def http_protocol(deadline_s: float) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._seen: Any = None
+            if len(self.connections) > most:
+                transport.abort()
             self._watch = self.loop.call_later(deadline_s, self._look)
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -36,7 +36,9 @@ class Process:
 
     started: ClassVar[list[subprocess.Popen[bytes]]] = []
 
-    def __init__(self, folder: Path, port: int | None = None, **values: Any) -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, files: int | None = None, **values: Any
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = port or free.getsockname()[1]
@@ -45,6 +47,8 @@ class Process:
         names = {"store": str(folder / "voiceprints.db"), "keys": str(folder / "keys.db")}
         path.write_text(yaml.safe_dump({**names, "port": self.port, **values}))
         command = [sys.executable, "-m", "streamsv", "serve", "--config", str(path)]
+        if files is not None:
+            command = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
         self.started.append(self.process)
         deadline = time.monotonic() + 90
@@ -212,3 +216,28 @@ def test_kill_9_during_50_calls_ends_each_with_a_clear_error_and_loses_no_voicep
     # All of one recording: what was stored but could not be said any more is as whole as the rest.
     embeddings = {each.embedding.tobytes() for name, each in kept.items() if name != "alice"}
     assert len(embeddings) == 1
+
+
+def test_a_crowd_of_connections_does_not_take_the_descriptors_that_calls_and_store_need(
+    folder: Path, desk: Any, voice: Any
+) -> None:
+    server = Process(folder, files=160, media={"handshake_s": 60.0})
+    speech = desk.encoded(voice("voice_b_call"), MULAW)
+    client = Client(server.url.replace("/v1/stream", ""))
+
+    async def run() -> list[Any]:
+        async with client.enroll("bob", MULAW) as stream:
+            await stream.send(speech[:8000])
+            crowd = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
+            await stream.send(speech[8000:])
+            await stream.stop()
+            events = [event async for event in stream]
+            for _, writer in crowd:
+                writer.transport.abort()
+        async with client.verify("bob", MULAW) as stream:
+            await stream.send(speech)
+        return events
+
+    events = asyncio.run(run())
+    assert isinstance(events[-2], EnrollmentCompleted)
+    assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
