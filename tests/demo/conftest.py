@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
 from streamsv.server.call import Call
-from streamsv.server.config import ServeConfig
+from streamsv.server.config import AdmissionConfig, ServeConfig
 from streamsv.server.keys import KeyStore
 from streamsv.server.serving import server_of
 from streamsv.server.wire import Wire
@@ -261,6 +261,7 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server with an empty store."""
     store, keys = tmp_path / "voiceprints.db", tmp_path / "keys.db"
-    server = Served(ServeConfig(port=0, store=str(store), keys=str(keys)))
+    room_for_all = AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6)
+    server = Served(ServeConfig(port=0, store=str(store), keys=str(keys), admission=room_for_all))
     yield server
     server.stop()

@@ -17,7 +17,6 @@ from websockets.asyncio.server import serve as serve_bare
 from websockets.exceptions import ConnectionClosed
 
 from streamsv.server import wire
-from streamsv.server.config import AdmissionConfig
 from streamsv.server.door import Message, Receive, Scope, Send
 from streamsv.server.media import MediaEndpoint
 
@@ -149,7 +148,7 @@ def test_what_the_bare_library_passes_is_passed(serve: Any, is_tapped: bool) -> 
 def test_the_media_socket_ends_every_case_with_its_documented_code(
     serve: Any, is_in_a_call: bool
 ) -> None:
-    live = serve(admission=AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6))
+    live = serve()
     live.server._app.router.routes.insert(0, WebSocketRoute("/in-a-call", InACall()))
     url = f"ws://127.0.0.1:{live.port}/in-a-call" if is_in_a_call else live.url
     # In a call binary messages are audio, which is heard and not answered.
