@@ -24,6 +24,7 @@ const meters = { enroll: new Meter(find("enroll-meter")), verify: new Meter(find
 let voiceprints = [];
 let chosen = null; // names of those to compare with; null: the first
 let running = null; // what ends the present recording
+let isEnrollOpen = false; // whether another voice is to be learned, though there is one
 
 // -- what went wrong ------------------------------------------------------------------------------
 
@@ -66,6 +67,7 @@ async function refresh() {
   find("key-card").hidden = true;
   find("enroll-card").hidden = false;
   find("verify-card").hidden = voiceprints.length === 0;
+  isEnrollOpen = false;
   const names = voiceprints.map((each) => each.speaker);
   chosen = (chosen ?? names.slice(0, 1)).filter((name) => names.includes(name));
   if (!chosen.length) chosen = names.slice(0, 1);
@@ -128,7 +130,23 @@ function nameChanged() {
   const heading = voiceprints.length ? "Let it learn a voice" : "Let it learn your voice";
   find("enroll-title").lastChild.textContent = heading;
   find("enroll-card").classList.toggle("is-done", voiceprints.length > 0);
+  foldEnrollment();
 }
+
+/** Once a voice is known, the first step makes room for the second. */
+function foldEnrollment() {
+  const isFolded = voiceprints.length > 0 && !isEnrollOpen;
+  const known = voiceprints.length === 1 ? `${voiceprints[0].speaker} is` : `${voiceprints.length} voices are`;
+  find("enroll-known").textContent = `${known} known. Go on below.`;
+  find("enroll-done").hidden = !isFolded;
+  find("enroll-form").hidden = isFolded;
+}
+
+find("enroll-more").addEventListener("click", () => {
+  isEnrollOpen = true;
+  foldEnrollment();
+  find("name").focus();
+});
 
 find("name").addEventListener("input", nameChanged);
 
@@ -198,7 +216,7 @@ async function playFile(recording, stream, kind) {
 }
 
 function busy(isBusy) {
-  for (const id of ["enroll-start", "verify-start", "enroll-file", "verify-file", "name", "consent"]) {
+  for (const id of ["enroll-start", "enroll-more", "verify-start", "enroll-file", "verify-file", "name", "consent"]) {
     find(id).disabled = isBusy;
   }
 }
@@ -236,6 +254,7 @@ async function enroll(open) {
   find("enroll-feedback").textContent = "Connecting.";
   find("enroll-read").hidden = !(sound instanceof Microphone);
   find("enroll-form").hidden = true;
+  find("enroll-done").hidden = true;
   find("enroll-live").hidden = false;
   find("enroll-finish").disabled = true;
   find("enroll-cancel").focus();
@@ -272,8 +291,8 @@ async function enroll(open) {
       LONGEST_ENROLLMENT_S,
     );
   } finally {
-    find("enroll-form").hidden = false;
     find("enroll-live").hidden = true;
+    foldEnrollment();
   }
   if (outcome?.type !== "enrollment_completed") {
     throw new StreamsvError("not_enough_speech", outcome?.detail ?? "No voiceprint was made. Try again.");
@@ -434,6 +453,8 @@ async function verify(open) {
   find("verify-stop").hidden = false;
   find("verify-meter").hidden = false;
   find("verify-buttons").hidden = true;
+  find("verify-hint").hidden = true;
+  find("next").hidden = true;
   find("connection").textContent = "";
   find("verify-stop").focus();
   const trial = new Trial([...chosen], sound);
@@ -456,6 +477,8 @@ async function verify(open) {
     find("verify-stop").hidden = true;
     find("verify-meter").hidden = true;
     find("verify-buttons").hidden = false;
+    find("next").textContent = next(trial);
+    find("next").hidden = find("next").textContent === "";
     find("verify-start").lastChild.textContent = " Talk again";
     for (const row of trial.rows.values()) {
       if (row.item.className === "verdict") row.item.remove();
@@ -464,6 +487,16 @@ async function verify(open) {
     busy(false);
     find("verify-start").focus({ preventScroll: true });
   }
+}
+
+/** What a visitor may try after this. */
+function next(trial) {
+  const verdicts = [...trial.decided.values()].map((event) => event.verdict);
+  if (!verdicts.length || trial.duration !== null) return "";
+  if (verdicts.includes("accept")) {
+    return "Now let somebody else talk, or play a voice from another device, and see whether it says no.";
+  }
+  return "Was it you? Talk again, a little longer and as near to the microphone as when it learned your voice.";
 }
 
 function noteTries(trial, source) {

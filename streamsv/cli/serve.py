@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,19 @@ def serve(
     terminal.errors().say(f"Serving at {scheme}://{settings.host}:{settings.port}")
     if settings.is_loopback:
         terminal.errors().say("It listens on this machine only.")
+    _spare_the_collector()
     server.run()
+
+
+def _spare_the_collector() -> None:
+    """What was made so far stays, so it need not be looked at; the rest is looked at less often.
+
+    By default a server of some hundred calls spends a twentieth of its time on garbage that its
+    calls do not make: what they keep is freed by counting references.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _settings(

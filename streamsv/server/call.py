@@ -125,7 +125,9 @@ class Call:
         return self.ended_mono is None
 
     def put_audio(self, data: bytes, frames: int, read_at: float) -> bool:
-        """Take whole frames; whether there is room for more."""
+        """Take whole frames; whether there is room for more. After the end they are left out."""
+        if self.end_reason is not None:
+            return True
         self.received_frames += frames
         has_room = self._inbox.put_audio(data, read_at)
         self._wake()
@@ -133,6 +135,8 @@ class Call:
 
     def put_gap(self, ms: float) -> bool:
         """The source lost so much; whether there is room for more."""
+        if self.end_reason is not None:
+            return True
         frames = max(1, round(ms * self._rate / 1000))
         self.received_frames += frames
         has_room = self._inbox.put_gap(frames)

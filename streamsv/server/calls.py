@@ -16,7 +16,7 @@ from typing import Any
 
 from streamsv.engine import EnrollmentSession
 from streamsv.errors import AuthenticationError, ProtocolError, ResumeWindowOver
-from streamsv.events import EnrollmentCompleted
+from streamsv.events import EnrollmentCompleted, ScoreUpdated
 from streamsv.server import closing
 from streamsv.server.access import Principal
 from streamsv.server.admission import Admission
@@ -86,7 +86,9 @@ class Calls:
         self._workers, self._admission = workers, admission
 
     def on_event(self, callback: EventCallback) -> None:
-        """Call ``callback(call, fields)`` on the loop for each event of each call."""
+        """Call ``callback(call, fields)`` on the loop for each event of each call but its running
+        scores.
+        """
         self._event_callbacks.append(callback)
 
     def on_end(self, callback: EndCallback) -> None:
@@ -253,7 +255,8 @@ class Calls:
             return
         call.take(found)
         for each in found:
-            self._publish(call, each.fields)
+            if type(each.event) is not ScoreUpdated:
+                self._publish(call, each.fields)
 
     def _publish(self, call: Call, fields: dict[str, Any]) -> None:
         for callback in self._event_callbacks:

@@ -112,13 +112,14 @@ class WorkerConfig:
     max_batch:
         The most sessions stepped in one call of the network.
     pause_ms, pause_from_sessions:
-        From so many sessions of a thread on, it works in rounds that begin so far apart, so that
-        more hops are stepped together. Fewer sessions are served at once.
+        From so many sessions of a thread on, it works in rounds that begin some time apart, so
+        that more hops are stepped together: the longer the more sessions there are, up to
+        ``pause_ms`` at 16 times as many. Fewer sessions are served at once.
     """
 
     threads: int = 1
     max_batch: int = 128
-    pause_ms: float = 20.0
+    pause_ms: float = 40.0
     pause_from_sessions: int = 8
 
     def __post_init__(self) -> None:

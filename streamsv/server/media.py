@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import time
 
@@ -24,7 +25,6 @@ from streamsv.server.door import (
     Scope,
     Send,
     accept,
-    json_of,
     peer_of,
     say_goodbye,
     turn_away,
@@ -36,7 +36,7 @@ from streamsv.server.streams import Said
 
 log = logging.getLogger("streamsv.server")
 
-_CHECK_S = 0.25
+_CHECK_S = 1.0
 
 
 class MediaEndpoint:
@@ -189,7 +189,7 @@ class MediaSocket:
 
     def _acknowledge(self, call: Call) -> None:
         self._acknowledged = call.received_frames
-        text = json_of({"type": "received", "received_samples": call.received_frames})
+        text = f'{{"type":"received","received_samples":{call.received_frames}}}'
         if self._wire is not None and not self._outgoing:
             self._wire.write([text])
             return
@@ -238,14 +238,15 @@ class MediaSocket:
         self._acknowledged = call.received_frames
         self._ack_every = call.start.audio.sample_rate
         self._heard_at = time.monotonic()
-        for text in calls.attach(call, self, last_seq):
-            await self._send({"type": "websocket.send", "text": text})
+        self._outgoing.extend(calls.attach(call, self, last_seq))
+        self._news.set()
         if not call.is_live:
             self.close(call.closing or Closing(closing.DONE))
         return call
 
     async def _refuse(self, why: Closing) -> None:
-        await say_goodbye(self._send, why)
+        with contextlib.suppress(OSError):  # the client has gone: nobody is there to be told
+            await say_goodbye(self._send, why)
 
     async def _read(self) -> None:
         while True:
@@ -260,19 +261,24 @@ class MediaSocket:
                 await self._room.wait()
 
     async def _write(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._outgoing:
-                item = self._outgoing.popleft()
-                text = item if isinstance(item, str) else item.text
-                await self._send({"type": "websocket.send", "text": text})
-                self._unsent -= 0 if isinstance(item, str) else len(text)
-                if not isinstance(item, str):
-                    self._measure([item])
-            if self._closing is not None:
-                await say_goodbye(self._send, self._closing)
-                return
+        with contextlib.suppress(OSError):  # the client has gone, which `_read` hears, too
+            while self._closing is None or self._outgoing:
+                await self._news.wait()
+                self._news.clear()
+                await self._write_waiting()
+            await say_goodbye(self._send, self._closing)
+
+    async def _write_waiting(self) -> None:
+        while self._outgoing:
+            item = self._outgoing[0]  # it stays there until it is sent: nothing may overtake it
+            text = item if isinstance(item, str) else item.text
+            await self._send({"type": "websocket.send", "text": text})
+            if not self._outgoing:
+                return  # all was thrown away, because the client does not read
+            self._outgoing.popleft()
+            if not isinstance(item, str):
+                self._unsent -= len(text)
+                self._measure([item])
 
     async def _watch(self, call: Call) -> None:
         """Close a connection on which nothing comes, unless it is we who do not read it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,9 @@ from streamsv.server.parts import Parts
 from streamsv.server.wire import Wire, http_protocol
 
 log = logging.getLogger("streamsv.server")
+
+_KEPT_FILES = 64
+"""Descriptors that no connection gets."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -74,7 +78,7 @@ def server_of(config: ServeConfig) -> DrainingServer:
             app,
             host=config.host,
             port=config.port,
-            http=http_protocol(media.handshake_s),
+            http=http_protocol(media.handshake_s, most_connections()),
             ws=Wire,
             ws_max_size=media.max_message_bytes,
             ws_ping_interval=media.ping_interval_s,
@@ -92,6 +96,16 @@ def server_of(config: ServeConfig) -> DrainingServer:
         app,
         config.drain_s,
     )
+
+
+def most_connections() -> int:
+    """Connections that this process may have and still open its files."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # a system without such limits
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _KEPT_FILES)
 
 
 def check_exposure(config: ServeConfig) -> None:

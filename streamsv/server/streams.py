@@ -13,29 +13,33 @@ from numpy.typing import NDArray
 from streamsv.engine import Hop, Session
 from streamsv.events import Event, ScoreUpdated
 from streamsv.server.inbox import Audio, End, Gap, Inbox
+from streamsv.server.texts import text_of
 
 Floats = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Said:
-    """One event of one stream: its number, itself, its JSON fields and their text.
+    """One event of one stream: its number, itself, and its JSON.
 
     ``read_at`` is when the packet was read that completed its hop, for a score.
     """
 
     seq: int
     event: Event
-    fields: dict[str, Any]
     text: str
     read_at: float | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON's fields."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
 
 
 def said(seq: int, event: Event, read_at: float | None = None) -> Said:
     """``event`` as the ``seq``-th of its session."""
-    fields = event.to_dict()
-    fields = {"type": fields.pop("type"), "seq": seq, **fields}
-    return Said(seq, event, fields, json.dumps(fields, separators=(",", ":")), read_at)
+    return Said(seq, event, text_of(seq, event), read_at)
 
 
 class Stream:

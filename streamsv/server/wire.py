@@ -2,25 +2,31 @@
 
 ASGI hands each message over by a queue, a paused socket and a task that wakes up, which costs more
 than parsing it. Once a session has started, its messages go straight to a function instead
-(:meth:`Wire.tap`), and events are written without a task. The application works without it, too,
-under any other ASGI server.
+(:meth:`Wire.tap`), audio without the parser, and events are written without a task. The application
+works without it, too, under any other ASGI server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
+
+from streamsv.server.frames import FrameSplitter
 
 EXTENSION = "streamsv.wire"
 """Under this name a socket's :class:`Wire` is found in ``scope["extensions"]``."""
 
 _MAX_FRAGMENTS = 4096
 _ABORT_AFTER_S = 5.0
+_END_OF_REQUEST = b"\r\n\r\n"
+_FINAL_TEXT = 0x81
 
 Sink = Callable[[bytes | str], None]
 
@@ -31,8 +37,10 @@ class Wire(WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._sink: Sink | None = None
+        self._frames: FrameSplitter | None = None
         self._is_held = False
         self._is_choked = False
+        self._has_failed = False
         self.close_timeout = _ABORT_AFTER_S
 
     def tap(self, sink: Sink) -> None:
@@ -58,9 +66,7 @@ class Wire(WebSocketsSansIOProtocol):
         """Write text messages now. After the close nothing happens."""
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
-        for text in texts:
-            self.conn.send_text(text.encode())
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write(b"".join(map(_framed, texts)))
 
     @property
     def unsent_bytes(self) -> int:
@@ -81,6 +87,22 @@ class Wire(WebSocketsSansIOProtocol):
         """Drop the connection at once, with whatever was not sent."""
         self.transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        """The peer has sent something: audio goes the short way, the rest to the parser."""
+        frames = self._frames
+        if frames is None:
+            super().data_received(data)
+            if self.handshake_initiated and data.endswith(_END_OF_REQUEST):
+                self._frames = FrameSplitter(self.config.ws_max_size)
+            return
+        for part, is_audio in frames.split(data, self._sink is not None):
+            if self.transport.is_closing():
+                return
+            if not is_audio:
+                super().data_received(part)
+            elif self._sink is not None and not self.close_sent:
+                self._sink(part)
+
     def handle_connect(self, event: Any) -> None:
         """The request is there: the application finds this object in its scope."""
         super().handle_connect(event)
@@ -97,22 +119,35 @@ class Wire(WebSocketsSansIOProtocol):
         super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """A message is whole: to the sink, if there is one."""
-        if self._sink is None or self.close_sent:
+        """A message is whole: to the sink, if there is one. Text that is none is refused."""
+        if self.close_sent:
             super().send_receive_event_to_app()
             return
-        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        data = b"".join(self.frames)
+        message: bytes | str = data
+        if self.curr_msg_data_type == "text":
+            try:
+                message = data.decode()
+            except UnicodeDecodeError:
+                self.conn.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
+                self.handle_parser_exception()
+                return
+        if self._sink is None:
+            super().send_receive_event_to_app()
+            return
         self.frames = []
-        if self.curr_msg_data_type == "bytes":
-            self._sink(bytes(data))
-            return
-        try:
-            text = bytes(data).decode()
-        except UnicodeDecodeError:
-            self.conn.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
-            self.handle_parser_exception()
-            return
-        self._sink(text)
+        self._sink(message)
+
+    def handle_parser_exception(self) -> None:
+        """The peer broke the protocol, which has been closed: to the application it is gone."""
+        self._has_failed = True
+        super().handle_parser_exception()
+
+    async def send(self, message: Any) -> None:
+        """What the application has to say. Raises ClientDisconnected if nobody hears it."""
+        if self._has_failed:
+            raise ClientDisconnected
+        await super().send(message)
 
     def pause_writing(self) -> None:
         """The peer does not read: then nothing of it is read, or its pings would pile up."""
@@ -149,8 +184,21 @@ class Wire(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
 
-def http_protocol(deadline_s: float) -> type[asyncio.Protocol]:
-    """HTTP as uvicorn has it; a request whose head does not come in time is dropped."""
+def _framed(text: str) -> bytes:
+    """A text message as one frame; a server masks nothing."""
+    data = text.encode()
+    length = len(data)
+    if length < 126:
+        return bytes((_FINAL_TEXT, length)) + data
+    if length < 65_536:
+        return struct.pack(">BBH", _FINAL_TEXT, 126, length) + data
+    return struct.pack(">BBQ", _FINAL_TEXT, 127, length) + data
+
+
+def http_protocol(deadline_s: float, most: int) -> type[asyncio.Protocol]:
+    """HTTP as uvicorn has it; a request whose head does not come in time is dropped, and so is a
+    connection beyond ``most``: the last descriptors are for the store, not for a crowd.
+    """
 
     class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """Looks now and then whether a request is on its way that never arrives."""
@@ -158,6 +206,8 @@ def http_protocol(deadline_s: float) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._seen: Any = None
+            if len(self.connections) > most:
+                transport.abort()
             self._watch = self.loop.call_later(deadline_s, self._look)
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -29,6 +29,7 @@ from streamsv.server.streams import Said, Stream
 log = logging.getLogger("streamsv.server")
 
 _HOP_S = 0.08
+_LONGEST_FROM = 16
 
 
 class WorkMeter(Protocol):
@@ -142,14 +143,20 @@ class Worker:
                 self._tally.settle(self.load)
                 self._awake.wait(timeout=1.0)
             self._awake.clear()
-            if self.streams >= self._config.pause_from_sessions:
-                pause_s = began + self._config.pause_ms / 1000 - time.perf_counter()
-                if pause_s > 0:
-                    time.sleep(pause_s)
+            pause_s = began + self._round_s() - time.perf_counter()
+            if pause_s > 0:
+                time.sleep(pause_s)
             began = time.perf_counter()
             self._gather()
             if self._ready:
                 self._round(began)
+
+    def _round_s(self) -> float:
+        """How far apart rounds begin now."""
+        few = self._config.pause_from_sessions
+        if self.streams < few:
+            return 0.0
+        return min(1.0, self.streams / (_LONGEST_FROM * few)) * self._config.pause_ms / 1000
 
     def _gather(self) -> None:
         while self._woken:

@@ -14,7 +14,7 @@ import pytest
 
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.engine import Engine
-from streamsv.server.config import ServeConfig
+from streamsv.server.config import AdmissionConfig, ServeConfig
 from streamsv.server.keys import KeyStore
 from streamsv.server.serving import server_of
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
@@ -118,6 +118,8 @@ def serve(tmp_path: Path, alice: Voiceprint) -> Iterator[Callable[..., Live]]:
         with VoiceprintStore(store) as opened:
             opened.replace(alice)
         keys = str(tmp_path / "keys.db")
+        room_for_all = AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6)
+        values = {"admission": room_for_all, **values}
         running.append(Live(ServeConfig(port=0, store=str(store), keys=keys, **values)))
         return running[-1]
 

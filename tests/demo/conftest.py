@@ -24,9 +24,11 @@ import soxr
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
-from streamsv.server.config import ServeConfig
+from streamsv.server.call import Call
+from streamsv.server.config import AdmissionConfig, ServeConfig
 from streamsv.server.keys import KeyStore
 from streamsv.server.serving import server_of
+from streamsv.server.wire import Wire
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 MICROPHONE_RATE = 48_000
@@ -239,6 +241,17 @@ class Served:
         with contextlib.closing(KeyStore(self.keys)) as keys:
             return keys.create(scopes, "page").key
 
+    @property
+    def calls(self) -> list[Call]:
+        """All calls in the order in which they began."""
+        return list(self.server._app.state.parts.calls)
+
+    def cut(self) -> None:
+        """Break every WebSocket in the middle of whatever it carries."""
+        for connection in list(self.server.server_state.connections):
+            if isinstance(connection, Wire):
+                connection.loop.call_soon_threadsafe(connection.transport.abort)
+
     def stop(self) -> None:
         self.server.should_exit = True
         self._thread.join(20)
@@ -248,6 +261,7 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server with an empty store."""
     store, keys = tmp_path / "voiceprints.db", tmp_path / "keys.db"
-    server = Served(ServeConfig(port=0, store=str(store), keys=str(keys)))
+    room_for_all = AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6)
+    server = Served(ServeConfig(port=0, store=str(store), keys=str(keys), admission=room_for_all))
     yield server
     server.stop()

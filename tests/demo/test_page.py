@@ -14,17 +14,21 @@ PHONE, DESKTOP = (390, 844), (1100, 900)
 
 
 def enroll(browser, name="Ana"):
-    """What a visitor does first."""
-    browser.click("#name")
+    """What a visitor does first, here with the keyboard alone."""
+    browser.press("Tab")
     browser.type(name)
-    browser.click("#consent")
-    browser.click("#enroll-start")
+    browser.press("Tab")
+    browser.press(" ")
+    browser.press("Tab")
+    browser.press("Enter")
     browser.until("!document.querySelector('#enroll-live').hidden")
     browser.until("document.querySelector('#enroll-progress').value > 4")
 
 
 def talk(browser):
-    browser.click("#verify-start")
+    """The button has the focus: after the enrollment, and after each try."""
+    browser.until("document.activeElement.id === 'verify-start'")
+    browser.press("Enter")
     browser.until("!document.querySelector('#verify-live').hidden")
     browser.until("document.querySelector('#speech.is-speech')")
 
@@ -82,6 +86,8 @@ def test_voiceprints_come_from_recordings_too_and_can_be_deleted(browse, served,
     browser.open(served.url)
     browser.until("!document.querySelector('#enroll-card').hidden")
     for name, clip in (("Ana", "voice_a_enroll"), ("Ben", "voice_b_call")):
+        if name == "Ben":
+            browser.click("#enroll-more")
         browser.run("document.querySelector('#name').value = ''")
         browser.click("#name")
         browser.type(name)
@@ -101,6 +107,56 @@ def test_voiceprints_come_from_recordings_too_and_can_be_deleted(browse, served,
     browser.click("#voiceprint-list li:first-child button")
     browser.until("document.querySelectorAll('#voiceprint-list li').length === 1")
     assert "Ana" not in browser.text("#voiceprint-list")
+    assert browser.errors == []
+
+
+@pytest.mark.slow
+def test_a_connection_that_breaks_is_resumed_and_nothing_is_lost(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+    browser.run(
+        "window.said = []; new MutationObserver(() => said.push(document.querySelector("
+        "'#connection').textContent)).observe(document.querySelector('#connection'),"
+        "{ childList: true })"
+    )
+
+    def scored(least: int) -> None:
+        """Cut the connection when the page has shown so many seconds of speech."""
+        browser.until(
+            f"parseFloat(document.querySelector('#clock').innerText.split('·')[1]) > {least}"
+        )
+        served.cut()
+
+    for cuts in ((), (1, 3)):
+        browser.choose_file("#verify-file", clips.path("voice_a_call"))
+        browser.until("document.querySelector('#verify-buttons').hidden")
+        for least in cuts:
+            scored(least)
+        browser.until("!document.querySelector('#verify-buttons').hidden", 60)
+    whole, broken = (call.events_after(0) for call in served.calls[-2:])
+    assert [(each["seq"], each["type"], each["at_s"]) for each in broken] == [
+        (each["seq"], each["type"], each["at_s"]) for each in whole
+    ]
+    for each, other in zip(broken, whole, strict=True):
+        for score, wanted in zip(each.get("scores", []), other.get("scores", []), strict=True):
+            assert score["llr"] == pytest.approx(wanted["llr"], abs=1e-3)
+    assert any("trying to connect again" in said for said in browser.run("said"))
+
+    talk(browser)
+    scored(1)
+    verdict(browser)
+    browser.until("!document.querySelector('#verify-buttons').hidden", 60)
+    heard = served.calls[-1].events_after(0)
+    assert "audio_gap" not in {each["type"] for each in heard}
+    assert heard[-1]["type"] == "session_ended"
+    assert [call.mode for call in served.calls] == ["enroll", "verify", "verify", "verify"]
     assert browser.errors == []
 
 

@@ -6,6 +6,8 @@ In README.md, CONTRIBUTING.md, SECURITY.md, docs/ and training/README.md
 - of every ``console`` or ``bash`` block, each line that begins with ``streamsv`` (in ``console``
   after a ``$``) runs in a shell; it must find its options, and end as the command line promises;
 - a block after ``<!-- file: NAME -->`` is written to that file first;
+- a ``python`` block after ``<!-- server: URL -->`` meets a real server, with a store of its own,
+  at that address;
 - a block after ``<!-- not run: WHY -->`` is not run, but its options must exist all the same.
 
 It all happens in a directory with a store of its own and some recordings, which are the bundled
@@ -21,11 +23,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
+
+from streamsv.server.config import ServeConfig
+from streamsv.server.serving import DrainingServer, server_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -83,6 +90,10 @@ class Block:
     @property
     def is_run(self) -> bool:
         return not self.comment.startswith("not run:")
+
+    @property
+    def server(self) -> str | None:
+        return self.comment.removeprefix("server:").strip() if "server:" in self.comment else None
 
     @property
     def file(self) -> str | None:
@@ -154,9 +165,34 @@ def desk(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
-def run_python(block: Block, names: dict[str, object]) -> None:
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Starts a server when it is first asked for, and gives its address."""
+    running: list[tuple[DrainingServer, threading.Thread]] = []
+
+    def start() -> str:
+        if not running:
+            store, keys = str(tmp_path / "served.db"), str(tmp_path / "served-keys.db")
+            server = server_of(ServeConfig(port=0, store=store, keys=keys))
+            thread = threading.Thread(target=server.run, daemon=True)
+            thread.start()
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            running.append((server, thread))
+        port = running[0][0].servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(20)
+
+
+def run_python(block: Block, names: dict[str, object], serving: Callable[[], str]) -> None:
     """Run a block so that a traceback names the document and its line."""
-    source = "\n" * (block.line - 1) + block.text
+    text = block.text if block.server is None else block.text.replace(block.server, serving())
+    source = "\n" * (block.line - 1) + text
     exec(compile(source, str(block.document), "exec"), names)
 
 
@@ -185,7 +221,7 @@ def run_line(line: str, where: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_what_a_document_shows_runs(document: Path, desk: Path) -> None:
+def test_what_a_document_shows_runs(document: Path, desk: Path, serving: Callable[[], str]) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(document):
         if block.file is not None:
@@ -193,7 +229,7 @@ def test_what_a_document_shows_runs(document: Path, desk: Path) -> None:
         elif not block.is_run:
             assert block.comment.removeprefix("not run:").strip(), f"{block.where}: why not?"
         elif block.language == "python":
-            run_python(block, names)
+            run_python(block, names, serving)
         elif block.language in ("console", "bash"):
             for line in block.commands():
                 if line.startswith("streamsv "):

@@ -23,13 +23,15 @@ from websockets.exceptions import ConnectionClosed
 
 from streamsv.audio import AudioFormat, encode_alaw, encode_mulaw, encode_s16le
 from streamsv.engine import Engine
-from streamsv.server.config import MediaConfig, ServeConfig
+from streamsv.server.config import AdmissionConfig, MediaConfig, ServeConfig
 from streamsv.server.parts import Parts
 from streamsv.server.serving import DrainingServer, server_of
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
 
 Floats = NDArray[np.float32]
 DATED = "2025-01-31T09:30:00Z"
+ROOM_FOR_ALL = AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6)
+"""A test that is not about admission asks for it however busy the machine is."""
 MULAW = AudioFormat("mulaw", 8000)
 WIDEBAND = AudioFormat("s16le", 16_000)
 
@@ -100,10 +102,10 @@ async def read_to_end(socket: ClientConnection, heard: Heard) -> Heard:
 
 
 async def whole_call(
-    live: Live, start: str, data: bytes, packet: int = 3200, pause_s: float = 0.0
+    live: Live, start: str, data: bytes, packet: int = 3200, pause_s: float = 0.0, **options: Any
 ) -> Heard:
     """One call from start to close, in packets of so many bytes."""
-    async with live.open() as socket:
+    async with live.open(**options) as socket:
         await socket.send(start)
         reader = asyncio.create_task(read_to_end(socket, Heard([])))
         with contextlib.suppress(ConnectionClosed):
@@ -223,7 +225,7 @@ def serve(tmp_path: Path, alice: Voiceprint) -> Iterator[Callable[..., Live]]:
             store=str(store),
             keys=str(tmp_path / "keys.db"),
             media=MediaConfig(**(media or {})),
-            **values,
+            **{"admission": ROOM_FOR_ALL, **values},
         )
         live = Live(config)
         running.append(live)

@@ -10,33 +10,48 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 from websockets.asyncio.client import connect
 
 from streamsv.audio import AudioFormat
+from streamsv.client import Client, Patience
+from streamsv.client.stream import Stream
+from streamsv.errors import ResumeWindowOver, SessionClosed, StreamsvError
+from streamsv.events import EnrollmentCompleted, SessionEnded
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
 
 MULAW = AudioFormat("mulaw", 8000)
+CALLS = 50
+ENROLLMENTS = 12
+ENROLLED_BEFORE = 3
 
 
 class Process:
     """``streamsv serve`` as a process of its own."""
 
-    def __init__(self, folder: Path, **values: Any) -> None:
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(
+        self, folder: Path, port: int | None = None, files: int | None = None, **values: Any
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+            self.port = port or free.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}/v1/stream"
         path = folder / "serve.yaml"
         names = {"store": str(folder / "voiceprints.db"), "keys": str(folder / "keys.db")}
         path.write_text(yaml.safe_dump({**names, "port": self.port, **values}))
         command = [sys.executable, "-m", "streamsv", "serve", "--config", str(path)]
+        if files is not None:
+            command = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        deadline = time.monotonic() + 30
+        self.started.append(self.process)
+        deadline = time.monotonic() + 90
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -52,10 +67,14 @@ class Process:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, alice: Voiceprint) -> Path:
+def folder(tmp_path: Path, alice: Voiceprint) -> Iterator[Path]:
     with VoiceprintStore(tmp_path / "voiceprints.db") as store:
         store.add(alice)
-    return tmp_path
+    yield tmp_path
+    for process in Process.started:  # a test that failed leaves none running
+        process.kill()
+        process.wait(20)
+    Process.started.clear()
 
 
 def test_sigterm_lets_a_call_finish_and_takes_no_new_one(folder: Path, desk: Any) -> None:
@@ -122,3 +141,103 @@ def test_after_kill_9_a_resume_is_told_4412_and_no_voiceprint_is_lost(
         assert asyncio.run(resume()).code == 4412
     finally:
         again.end(signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_kill_9_during_50_calls_ends_each_with_a_clear_error_and_loses_no_voiceprint(
+    folder: Path, desk: Any, voice: Any, alice: Voiceprint
+) -> None:
+    server = Process(folder, admission={"max_utilization": 100.0, "max_delay_ms": 1e6})
+    client = Client(server.url.replace("/v1/stream", ""), patience=Patience(longest_retry_s=0.5))
+    speech = desk.encoded(voice("voice_b_call"), MULAW)
+    said: set[str] = set()
+
+    async def call(begun: asyncio.Semaphore) -> StreamsvError | None:
+        """A call that never stops by itself, and how it ended."""
+        try:
+            async with client.verify("alice", MULAW, is_live=True) as stream:
+                begun.release()
+                sending = asyncio.create_task(talk(stream))
+                try:
+                    async for _ in stream:
+                        pass
+                finally:
+                    sending.cancel()
+        except StreamsvError as error:
+            return error
+        return None
+
+    async def talk(stream: Stream) -> None:
+        while True:
+            await stream.send(speech[:800])
+            await asyncio.sleep(0.1)
+
+    async def enroll(number: int, enough: asyncio.Event) -> StreamsvError | None:
+        try:
+            async with client.enroll(f"speaker {number}", MULAW) as stream:
+                await stream.send(speech)
+                await stream.stop()
+                async for event in stream:
+                    if isinstance(event, EnrollmentCompleted):
+                        said.add(f"speaker {number}")
+                        if len(said) == ENROLLED_BEFORE:
+                            enough.set()
+        except StreamsvError as error:
+            return error
+        return None
+
+    async def run() -> list[StreamsvError | None]:
+        begun, enough = asyncio.Semaphore(0), asyncio.Event()
+        calls = [asyncio.create_task(call(begun)) for _ in range(CALLS)]
+        for _ in range(CALLS):
+            await begun.acquire()
+        enrollments = [asyncio.create_task(enroll(n, enough)) for n in range(ENROLLMENTS)]
+        await enough.wait()
+        server.end(signal.SIGKILL)
+        again = await asyncio.to_thread(Process, folder, server.port)
+        try:
+            ends = await asyncio.wait_for(asyncio.gather(*calls, *enrollments), 60)
+            async with client.verify("alice", MULAW) as stream:
+                await stream.send(speech)
+                await stream.stop()
+                assert isinstance([event async for event in stream][-1], SessionEnded)
+        finally:
+            again.end(signal.SIGTERM)
+        return ends
+
+    ends = asyncio.run(run())
+    assert all(isinstance(end, ResumeWindowOver | SessionClosed) for end in ends[:CALLS]), ends
+    for end in ends[CALLS:]:
+        assert end is None or isinstance(end, ResumeWindowOver | SessionClosed)
+    with VoiceprintStore(folder / "voiceprints.db", must_exist=True) as store:
+        kept = {summary.speaker: store.get(summary.speaker) for summary in store.list()}
+    assert kept["alice"] == alice
+    assert said <= set(kept)
+    # All of one recording: what was stored but could not be said any more is as whole as the rest.
+    embeddings = {each.embedding.tobytes() for name, each in kept.items() if name != "alice"}
+    assert len(embeddings) == 1
+
+
+def test_a_crowd_of_connections_does_not_take_the_descriptors_that_calls_and_store_need(
+    folder: Path, desk: Any, voice: Any
+) -> None:
+    server = Process(folder, files=160, media={"handshake_s": 60.0})
+    speech = desk.encoded(voice("voice_b_call"), MULAW)
+    client = Client(server.url.replace("/v1/stream", ""))
+
+    async def run() -> list[Any]:
+        async with client.enroll("bob", MULAW) as stream:
+            await stream.send(speech[:8000])
+            crowd = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
+            await stream.send(speech[8000:])
+            await stream.stop()
+            events = [event async for event in stream]
+            for _, writer in crowd:
+                writer.transport.abort()
+        async with client.verify("bob", MULAW) as stream:
+            await stream.send(speech)
+        return events
+
+    events = asyncio.run(run())
+    assert isinstance(events[-2], EnrollmentCompleted)
+    assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)

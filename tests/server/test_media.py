@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from streamsv.audio import AudioFormat
 from streamsv.voiceprints import VoiceprintStore
@@ -132,6 +134,30 @@ def test_a_gap_moves_the_clock_and_keeps_the_evidence(serve: Any, desk: Any, voi
     assert (gap["gap_s"], gap["at_s"]) == (1.5, 3.5)
     assert heard.events[-1]["at_s"] == 5.5
     assert heard.events[-1]["net_speech_s"] > 1.0
+
+
+def test_what_comes_after_stop_is_left_out(
+    serve: Any, desk: Any, voice: Any, expected: Any
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call", 4), MULAW)
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            await socket.send(data)
+            await socket.send('{"type": "stop"}')
+            with contextlib.suppress(ConnectionClosed):
+                await socket.send('{"type": "gap", "ms": 500}')
+                for n in range(0, len(data), 160):
+                    await socket.send(data[n : n + 160])
+            return await desk.read_to_end(socket, desk.Heard([]))
+
+    heard = asyncio.run(run())
+    assert heard.code == 1000
+    desk.assert_same_events(desk.plain(heard.events), expected(data, MULAW))
+    call = live.parts.calls.get(heard.events[0]["session_id"])
+    assert call.received_frames == len(data)
 
 
 def test_an_enrollment_is_in_the_store_with_its_consent_before_it_is_said(
