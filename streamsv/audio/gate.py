@@ -22,6 +22,7 @@ from streamsv.audio.level import (
     Levels,
     Moment,
     clipped_samples,
+    frame_energy,
     frame_power,
     levels_at,
 )
@@ -32,6 +33,7 @@ FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 MAX_HELD_MS = 3000
 
 _FRAME_BYTES = 2 * FRAME_SAMPLES
+_LEAST_CLIPPED_ENERGY = 0.999 * CLIPPED_FROM**2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,13 +195,23 @@ class SpeechGate:
         """Samples that wait for the rest of their frame."""
         return len(self._tail)
 
-    def push(self, pcm: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
+    @property
+    def frames_to_onset(self) -> int:
+        """Frames of speech without which a closed gate does not open."""
+        return self.config.onset_frames - len(self._onset)
+
+    def push(
+        self, pcm: NDArray[np.float32], s16le: bytes | None = None
+    ) -> list[Onset | Speech | Offset]:
         """Judge more of the stream.
 
         Parameters
         ----------
         pcm:
             float32, shape (samples,), 16 kHz, in [-1, 1]. What is less than a frame waits.
+        s16le:
+            The same samples as 16-bit PCM, if they came so: they need not be converted back.
+            ``pcm`` then is the gate's own, not to be changed.
 
         Returns
         -------
@@ -212,22 +224,24 @@ class SpeechGate:
         """
         if self._is_finished:
             raise ProtocolError("The gate has finished. Call reset() before pushing more audio.")
-        held = np.concatenate((self._tail, pcm), dtype=np.float32)
+        if s16le is None or len(self._tail):
+            held = np.concatenate((self._tail, pcm), dtype=np.float32)
+            s16le = None
+        else:
+            held = pcm
         frames = len(held) // FRAME_SAMPLES
         whole = frames * FRAME_SAMPLES
-        self._tail = held[whole:].copy()
+        if whole < len(held) or len(self._tail):
+            self._tail = held[whole:].copy()
         outputs: list[Onset | Speech | Offset] = []
         if not frames:
             return outputs
-        block = held[:whole]
-        # One look at the whole block spares most frames a search for samples that clip.
-        peak = max(float(block[block.argmax()]), -float(block[block.argmin()]))
-        data = _as_s16le(block, peak)
+        data = _as_s16le(held[:whole]) if s16le is None else s16le
         for index in range(frames):
-            frame = block[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
+            frame = held[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
             voiced = self._is_voiced(data[index * _FRAME_BYTES : (index + 1) * _FRAME_BYTES])
             self._position += FRAME_SAMPLES
-            self._judge(frame, voiced, peak, outputs)
+            self._judge(frame, voiced, outputs)
         return outputs
 
     def finish(self) -> list[Onset | Speech | Offset]:
@@ -258,11 +272,11 @@ class SpeechGate:
         self,
         pcm: NDArray[np.float32],
         is_voiced: bool,
-        peak: float,
         outputs: list[Onset | Speech | Offset],
     ) -> None:
-        """Judge one frame, of samples no larger than ``peak``, and say so in ``outputs``."""
-        power = frame_power(pcm)
+        """Judge one frame, and say so in ``outputs``."""
+        energy = frame_energy(pcm)
+        power = frame_power(pcm, energy)
         if not is_voiced or power < self._min_power:
             self.meter.add_noise(power, FRAME_SAMPLES)
             if self._is_open:
@@ -272,7 +286,8 @@ class SpeechGate:
                 self._pre_roll.append(pcm)
                 self._onset.clear()
             return
-        clipped = clipped_samples(pcm) if peak >= CLIPPED_FROM else 0
+        # One sample that clips has more energy than most frames in all.
+        clipped = clipped_samples(pcm) if energy >= _LEAST_CLIPPED_ENERGY else 0
         if self._is_open:
             self._quiet_frames = 0
             self.meter.add_speech(power, FRAME_SAMPLES, clipped)
@@ -310,11 +325,10 @@ class SpeechGate:
         outputs.append(Speech(pcm, self._position, self.meter.moment))
 
 
-def _as_s16le(pcm: NDArray[np.float32], peak: float) -> bytes:
-    """``pcm``, none of it larger than ``peak``, as webrtcvad takes it."""
+def _as_s16le(pcm: NDArray[np.float32]) -> bytes:
+    """``pcm`` as webrtcvad takes it."""
     scaled = pcm * np.float32(32_768)
     np.rint(scaled, out=scaled)
-    if peak * 32_768 > 32_767:
-        np.minimum(scaled, 32_767, out=scaled)
-        np.maximum(scaled, -32_768, out=scaled)
+    np.minimum(scaled, 32_767, out=scaled)
+    np.maximum(scaled, -32_768, out=scaled)
     return scaled.astype("<i2").tobytes()
