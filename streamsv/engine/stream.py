@@ -297,12 +297,13 @@ class HopStream:
         if self._filled < self._hop_samples:
             return
         pcm, hop_samples = np.concatenate(self._pieces), self._hop_samples
-        end = speech.end_position - len(pcm)
-        taken, levels = 0, speech.levels
+        before = len(pcm) - len(speech.pcm)
+        begin, taken = speech.end_position - len(pcm), 0
         while len(pcm) - taken >= hop_samples:
             hop = pcm[taken : taken + hop_samples]
             taken += hop_samples
-            self.queue.append(QueuedHop(self._hops, hop, end + taken, levels))
+            levels = speech.levels_after(taken - before)
+            self.queue.append(QueuedHop(self._hops, hop, begin + taken, levels))
             self._hops += 1
         self._filled = len(pcm) - taken
         self._pieces = [pcm[taken:]] if self._filled else []
