@@ -80,11 +80,10 @@ class Arena:
 
     def take(self, state: Mapping[str, Floats]) -> SlotState:
         """A row that begins with ``state``, arrays (1, ...)."""
-        rows = self.rows
-        if len(self.taken) == rows:
-            self._resize(2 * rows)
-        elif rows > _LEAST_ROWS and max(self._taken, default=-1) < rows // 4:
-            self._resize(rows // 2)
+        if len(self.taken) == self.rows:
+            self._resize(2 * self.rows)
+        while self.rows > _LEAST_ROWS and max(self._taken, default=-1) < self.rows // 4:
+            self._resize(self.rows // 2)
         row = heapq.heappop(self._free)
         self._taken.add(row)
         for name, array in self.states.items():

@@ -67,7 +67,6 @@ class Directions:
         np.maximum(angles, -1.0, out=angles)
         return angles
 
-
     def cosines(self, embedding: npt.NDArray[Any]) -> list[float]:
         """:meth:`cosine` as a list, at less cost where there are only a few rows.
 
