@@ -201,7 +201,7 @@ def frame_power(frame: NDArray[np.float32], energy: float | None = None) -> floa
 
 
 def clipped_samples(frame: NDArray[np.float32]) -> int:
-    """How many samples of a frame, float32 (samples,), not empty, are of a magnitude that counts as clipped.
+    """How many samples of a frame, float32 (samples,), not empty, clip.
 
     >>> clipped_samples(np.array([0.99, -0.99, 0.98], np.float32))
     2

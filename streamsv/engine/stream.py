@@ -283,7 +283,7 @@ class HopStream:
 
     def _follow(self, outputs: list[Onset | Speech | Offset]) -> None:
         for output in outputs:
-            if type(output) is Speech:
+            if isinstance(output, Speech):
                 self._queue_hops(output)
             elif isinstance(output, Onset):
                 self.queue.append(SpeechStarted(output.position / SAMPLE_RATE))

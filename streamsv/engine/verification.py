@@ -89,10 +89,10 @@ class VerificationSession(Session):
         heard = [calibration.heard_by_hop(hop_s, channel) for channel in policies]
         self._heard = list(zip(*heard, strict=True))
         known = list(policies)
-        self._lines = [
-            (*map(float, calibration.enrolled(vp.net_speech_s, channel)), known.index(channel))
-            for vp, channel in zip(voiceprints, channels, strict=True)
-        ]
+        self._lines: list[tuple[float, float, int]] = []
+        for voiceprint, channel in zip(voiceprints, channels, strict=True):
+            slope, offset = calibration.enrolled(voiceprint.net_speech_s, channel)
+            self._lines.append((float(slope), float(offset), known.index(channel)))
         self._columns = np.array(self._lines).T if len(self._lines) > _FEW else None
         self._quality = QualityWatch(config.quality)
         self._guard = SpeechGuard(judge, config.guard) if judge and config.guard.is_on else None
