@@ -120,6 +120,16 @@ class Decoder:
         self._tail = b""
 
     @property
+    def is_any_byte_audio(self) -> bool:
+        """Whether no bytes can be refused: every one of this format's samples has a value."""
+        return self._encoding is not Encoding.F32LE
+
+    @property
+    def is_plain_s16le(self) -> bool:
+        """Whether the bytes are what a detector takes that wants 16-bit samples, one channel."""
+        return self._encoding is Encoding.S16LE and self.format.channels == 1
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes held back because the rest of their sample has not come yet."""
         return len(self._tail)
@@ -142,7 +152,7 @@ class Decoder:
             For what is not bytes, such as an array, and for ``f32le`` that is not finite or far
             outside [-1, 1]. The chunk is then not taken: the decoder is as it was before the call.
         """
-        data = _bytes_of(chunk)
+        data = bytes_of(chunk)
         if self._tail:
             data = self._tail + data
         rest = len(data) % self._bytes_per_frame
@@ -309,8 +319,11 @@ def _alaw_table() -> NDArray[np.float32]:
     return np.asarray(signed / 4_096, dtype=np.float32)
 
 
-def _bytes_of(chunk: Chunk) -> bytes:
-    """The bytes of a chunk. An array is refused: its own bytes are seldom those declared."""
+def bytes_of(chunk: Chunk) -> bytes:
+    """The bytes of a chunk.
+
+    Raises UnsupportedAudio for an array: its own bytes are seldom those declared.
+    """
     if type(chunk) is bytes:
         return chunk
     if isinstance(chunk, memoryview):

@@ -22,6 +22,7 @@ from streamsv.audio.level import (
     Levels,
     Moment,
     clipped_samples,
+    frame_energy,
     frame_power,
     levels_at,
 )
@@ -32,6 +33,7 @@ FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 MAX_HELD_MS = 3000
 
 _FRAME_BYTES = 2 * FRAME_SAMPLES
+_LEAST_CLIPPED_ENERGY = 0.999 * CLIPPED_FROM**2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Onset:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Speech:
-    """Admitted sound: one 30 ms frame, or at an opening all frames from the pre-roll on.
+    """Admitted sound: frames of 30 ms in a row, at an opening from the pre-roll on.
 
     Not changed once it is made; not frozen, because that would double what it costs to make one.
 
@@ -105,18 +107,23 @@ class Speech:
         float32, shape (samples,), 16 kHz, in [-1, 1].
     end_position:
         Source position just after the last sample of ``pcm``.
-    moment:
-        The stream's meter at ``end_position``, the same however the stream was cut.
+    moments:
+        The stream's meter after each frame, those before an opening having that of the opening:
+        the same however the stream was cut.
     """
 
     pcm: NDArray[np.float32]
     end_position: int
-    moment: Moment
+    moments: list[Moment]
 
     @property
     def levels(self) -> Levels:
         """The stream's levels at ``end_position``."""
-        return levels_at(self.moment)
+        return levels_at(self.moments[-1])
+
+    def levels_after(self, samples: int) -> Levels:
+        """The stream's levels after the frame that holds the last of the first ``samples``."""
+        return levels_at(self.moments[(samples - 1) // FRAME_SAMPLES])
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -139,7 +146,7 @@ class SpeechGate:
     """The speech of one stream, in order, with exact source positions.
 
     Positions count samples at 16 kHz from the origin given to ``reset`` (0 at first). What comes
-    out is identical for every way of cutting the stream, piece by piece.
+    out is identical for every way of cutting the stream, frame by frame.
 
     Parameters
     ----------
@@ -165,6 +172,7 @@ class SpeechGate:
         self._vad = webrtcvad.Vad(self.config.mode)
         self._position = position
         self._tail = np.zeros(0, np.float32)
+        self._run: Speech | None = None
         self._is_open = False
         self._is_finished = False
         self._quiet_frames = 0
@@ -193,13 +201,23 @@ class SpeechGate:
         """Samples that wait for the rest of their frame."""
         return len(self._tail)
 
-    def push(self, pcm: NDArray[np.float32]) -> list[Onset | Speech | Offset]:
+    @property
+    def frames_to_onset(self) -> int:
+        """Frames of speech without which a closed gate does not open."""
+        return self.config.onset_frames - len(self._onset)
+
+    def push(
+        self, pcm: NDArray[np.float32], s16le: bytes | None = None
+    ) -> list[Onset | Speech | Offset]:
         """Judge more of the stream.
 
         Parameters
         ----------
         pcm:
             float32, shape (samples,), 16 kHz, in [-1, 1]. What is less than a frame waits.
+        s16le:
+            The same samples as 16-bit PCM, if they came so: they need not be converted back.
+            ``pcm`` then is the gate's own, not to be changed.
 
         Returns
         -------
@@ -212,22 +230,24 @@ class SpeechGate:
         """
         if self._is_finished:
             raise ProtocolError("The gate has finished. Call reset() before pushing more audio.")
-        held = np.concatenate((self._tail, pcm), dtype=np.float32)
+        if s16le is None or len(self._tail):
+            held = np.concatenate((self._tail, pcm), dtype=np.float32)
+            s16le = None
+        else:
+            held = pcm
         frames = len(held) // FRAME_SAMPLES
         whole = frames * FRAME_SAMPLES
-        self._tail = held[whole:].copy()
+        if whole < len(held) or len(self._tail):
+            self._tail = held[whole:].copy()
         outputs: list[Onset | Speech | Offset] = []
         if not frames:
             return outputs
-        block = held[:whole]
-        # One look at the whole block spares most frames a search for samples that clip.
-        peak = max(float(block[block.argmax()]), -float(block[block.argmin()]))
-        data = _as_s16le(block, peak)
-        for index in range(frames):
-            frame = block[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
-            voiced = self._is_voiced(data[index * _FRAME_BYTES : (index + 1) * _FRAME_BYTES])
+        data = _as_s16le(held[:whole]) if s16le is None else s16le
+        self._run = None
+        for end in range(FRAME_SAMPLES, whole + 1, FRAME_SAMPLES):
+            voiced = self._is_voiced(data[2 * end - _FRAME_BYTES : 2 * end])
             self._position += FRAME_SAMPLES
-            self._judge(frame, voiced, peak, outputs)
+            self._judge(held, end, voiced, outputs)
         return outputs
 
     def finish(self) -> list[Onset | Speech | Offset]:
@@ -256,27 +276,31 @@ class SpeechGate:
 
     def _judge(
         self,
-        pcm: NDArray[np.float32],
+        block: NDArray[np.float32],
+        end: int,
         is_voiced: bool,
-        peak: float,
         outputs: list[Onset | Speech | Offset],
     ) -> None:
-        """Judge one frame, of samples no larger than ``peak``, and say so in ``outputs``."""
-        power = frame_power(pcm)
+        """Judge the frame of ``block`` before ``end``, and say so in ``outputs``."""
+        pcm = block[end - FRAME_SAMPLES : end]
+        energy = frame_energy(pcm)
+        power = frame_power(pcm, energy)
         if not is_voiced or power < self._min_power:
             self.meter.add_noise(power, FRAME_SAMPLES)
             if self._is_open:
-                self._pause(pcm, outputs)
+                self._pause(block, end, outputs)
             else:
-                self._pre_roll.extend(held.pcm for held in self._onset)
+                if self._onset:
+                    self._pre_roll.extend([held.pcm for held in self._onset])
+                    self._onset.clear()
                 self._pre_roll.append(pcm)
-                self._onset.clear()
             return
-        clipped = clipped_samples(pcm) if peak >= CLIPPED_FROM else 0
+        # One sample that clips has more energy than most frames in all.
+        clipped = clipped_samples(pcm) if energy >= _LEAST_CLIPPED_ENERGY else 0
         if self._is_open:
             self._quiet_frames = 0
             self.meter.add_speech(power, FRAME_SAMPLES, clipped)
-            self._admit(pcm, outputs)
+            self._admit(block, end, outputs)
             return
         self._onset.append(_Frame(pcm, power, clipped))
         if len(self._onset) >= self.config.onset_frames:
@@ -285,36 +309,51 @@ class SpeechGate:
     def _open(self, outputs: list[Onset | Speech | Offset]) -> None:
         for frame in self._onset:
             self.meter.add_speech(frame.power, FRAME_SAMPLES, frame.clipped)
-        pcm = np.concatenate([*self._pre_roll, *(frame.pcm for frame in self._onset)])
+        held = [*self._pre_roll, *(frame.pcm for frame in self._onset)]
+        pcm = np.concatenate(held)
         self._pre_roll.clear()
         self._onset.clear()
         self._is_open = True
         self._quiet_frames = 0
+        self._admitted += len(pcm)
         outputs.append(Onset(self._position - len(pcm)))
-        self._admit(pcm, outputs)
+        outputs.append(Speech(pcm, self._position, [self.meter.moment] * len(held)))
 
-    def _pause(self, pcm: NDArray[np.float32], outputs: list[Onset | Speech | Offset]) -> None:
+    def _pause(
+        self, block: NDArray[np.float32], end: int, outputs: list[Onset | Speech | Offset]
+    ) -> None:
         self._quiet_frames += 1
         if self._hangover_frames:
-            self._admit(pcm, outputs)
+            self._admit(block, end, outputs)
             if self._quiet_frames < self._hangover_frames:
                 return
             outputs.append(Offset(self._position))
         else:
-            self._pre_roll.append(pcm)
+            self._pre_roll.append(block[end - FRAME_SAMPLES : end])
             outputs.append(Offset(self._position - FRAME_SAMPLES))
         self._is_open = False
+        self._run = None
 
-    def _admit(self, pcm: NDArray[np.float32], outputs: list[Onset | Speech | Offset]) -> None:
-        self._admitted += len(pcm)
-        outputs.append(Speech(pcm, self._position, self.meter.moment))
+    def _admit(
+        self, block: NDArray[np.float32], end: int, outputs: list[Onset | Speech | Offset]
+    ) -> None:
+        """Admit the frame of ``block`` before ``end``: one output with those just before it."""
+        self._admitted += FRAME_SAMPLES
+        run = self._run
+        if run is None:
+            pcm = block[end - FRAME_SAMPLES : end]
+            run = self._run = Speech(pcm, self._position, [self.meter.moment])
+            outputs.append(run)
+            return
+        run.moments.append(self.meter.moment)
+        run.pcm = block[end - len(run.moments) * FRAME_SAMPLES : end]
+        run.end_position = self._position
 
 
-def _as_s16le(pcm: NDArray[np.float32], peak: float) -> bytes:
-    """``pcm``, none of it larger than ``peak``, as webrtcvad takes it."""
+def _as_s16le(pcm: NDArray[np.float32]) -> bytes:
+    """``pcm`` as webrtcvad takes it."""
     scaled = pcm * np.float32(32_768)
     np.rint(scaled, out=scaled)
-    if peak * 32_768 > 32_767:
-        np.minimum(scaled, 32_767, out=scaled)
-        np.maximum(scaled, -32_768, out=scaled)
+    np.minimum(scaled, 32_767, out=scaled)
+    np.maximum(scaled, -32_768, out=scaled)
     return scaled.astype("<i2").tobytes()

@@ -36,7 +36,9 @@ _TIME_CONSTANT_SAMPLES = TIME_CONSTANT_S * SAMPLE_RATE
 _UNBROKEN_SAMPLES = UNBROKEN_S * SAMPLE_RATE
 _SILENCE_POWER = 1e-12
 _SMALL_OFFSET = 0.01
-_ONES = np.ones(480, np.float32)  # as many as a frame of the gate has
+_FRAME = 480  # as many as a frame of the gate has
+_ONES = np.ones(_FRAME, np.float32)
+_FRAME_KEEP = math.exp(-_FRAME / _TIME_CONSTANT_SAMPLES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +72,16 @@ class LevelMeter:
     optimal smoothing and minimum statistics", 2001), in one band.
     """
 
+    __slots__ = (
+        "_clipped",
+        "_clipped_samples",
+        "_floors",
+        "_latest",
+        "_noise",
+        "_speech",
+        "_window_samples",
+    )
+
     def __init__(self) -> None:
         self._speech = _RunningMean()
         self._noise = _RunningMean()
@@ -90,7 +102,13 @@ class LevelMeter:
             Its length at 16 kHz, and how many of these samples clip: ``clipped_samples`` of it.
         """
         self._speech.add(power, samples)
-        self._add_floor(power, samples)
+        latest, floors = self._latest, self._floors
+        latest.append(power)
+        if len(latest) == _FLOOR_FRAMES:
+            floors.append(sum(latest) / _FLOOR_FRAMES, samples)
+        if floors.samples > _UNBROKEN_SAMPLES:
+            floors.popleft()
+            self._noise.add(floors.minimum, samples)
         self._clipped.append((clipped, samples))
         self._clipped_samples += clipped
         self._window_samples += samples
@@ -122,54 +140,57 @@ class LevelMeter:
     @property
     def moment(self) -> Moment:
         """What ``levels_at`` needs to tell the levels of now at any time later."""
+        speech, noise = self._speech, self._noise
         return (
-            self._speech.samples,
-            self._speech.mean,
-            self._noise.samples,
-            self._noise.mean,
-            self._clipped_samples / (self._window_samples or 1),
+            speech.samples,
+            speech.sum,
+            speech.weight,
+            noise.samples,
+            noise.sum,
+            noise.weight,
+            self._clipped_samples,
+            self._window_samples,
         )
 
-    def _add_floor(self, power: float, samples: int) -> None:
-        self._latest.append(power)
-        if len(self._latest) == _FLOOR_FRAMES:
-            self._floors.append(sum(self._latest) / _FLOOR_FRAMES, samples)
-        if self._floors.samples > _UNBROKEN_SAMPLES:
-            self._floors.popleft()
-            self._noise.add(self._floors.minimum, samples)
 
-
-Moment = tuple[int, float, int, float, float]
-"""A meter at one moment: samples and mean power of speech, the same of the rest, and the share of
-clipped samples. Taken for every frame, where only some are asked for their levels."""
+Moment = tuple[int, float, float, int, float, float, int, int]
+"""A meter at one moment: samples, weighted power and weight of speech, the same of the rest, and
+the clipped samples among those of the last second. Taken for every frame, where only some are asked
+for their levels, so nothing is worked out yet."""
 
 
 def levels_at(moment: Moment) -> Levels:
     """The levels at a ``moment`` of a meter."""
-    speech_samples, speech_power, noise_samples, noise_power, clipped_fraction = moment
+    speech_samples, speech, speech_weight, noise_samples, noise, noise_weight, clipped, of = moment
+    speech_power = speech / speech_weight if speech_weight else 0.0
+    noise_power = noise / noise_weight if noise_weight else 0.0
+    is_known = speech_samples >= _MIN_HEARD_SAMPLES and noise_samples >= _MIN_HEARD_SAMPLES
     return Levels(
-        snr_db=(
-            _snr_db(speech_power, noise_power)
-            if min(speech_samples, noise_samples) >= _MIN_HEARD_SAMPLES
-            else None
-        ),
-        speech_dbfs=power_dbfs(speech_power) if speech_samples else None,
-        noise_dbfs=power_dbfs(noise_power) if noise_samples else None,
-        clipped_fraction=clipped_fraction,
+        _snr_db(speech_power, noise_power) if is_known else None,
+        power_dbfs(speech_power) if speech_samples else None,
+        power_dbfs(noise_power) if noise_samples else None,
+        clipped / (of or 1),
     )
 
 
-def frame_power(frame: NDArray[np.float32]) -> float:
+def frame_energy(frame: NDArray[np.float32]) -> float:
+    """Sum of the squares of a frame, float32 of shape (samples,)."""
+    return float(frame.dot(frame))
+
+
+def frame_power(frame: NDArray[np.float32], energy: float | None = None) -> float:
     """Mean square of a frame after its mean is removed, so that DC has none.
 
     Parameters
     ----------
     frame:
         float32, shape (samples,), not empty.
+    energy:
+        Its `frame_energy`, if that is known.
     """
     samples = len(frame)
     ones = _ONES if samples == len(_ONES) else np.ones(samples, np.float32)
-    mean_square = float(frame.dot(frame)) / samples
+    mean_square = (frame_energy(frame) if energy is None else energy) / samples
     mean = float(frame.dot(ones)) / samples
     offset = mean * mean
     if offset <= _SMALL_OFFSET * mean_square:
@@ -180,11 +201,13 @@ def frame_power(frame: NDArray[np.float32]) -> float:
 
 
 def clipped_samples(frame: NDArray[np.float32]) -> int:
-    """How many samples of a frame, float32 of any shape, are of a magnitude that counts as clipped.
+    """How many samples of a frame, float32 (samples,), not empty, clip.
 
     >>> clipped_samples(np.array([0.99, -0.99, 0.98], np.float32))
     2
     """
+    if frame[frame.argmax()] < CLIPPED_FROM and frame[frame.argmin()] > -CLIPPED_FROM:
+        return 0  # the usual answer, at half the cost
     return int(np.count_nonzero(np.abs(frame) >= CLIPPED_FROM))
 
 
@@ -206,22 +229,18 @@ def _snr_db(speech_power: float, noise_power: float) -> float:
 class _RunningMean:
     """A mean that forgets: a sample t seconds old weighs exp(-t / TIME_CONSTANT_S)."""
 
-    __slots__ = ("_sum", "_weight", "samples")
+    __slots__ = ("samples", "sum", "weight")
 
     def __init__(self) -> None:
         self.samples = 0
-        self._sum = 0.0
-        self._weight = 0.0
+        self.sum = 0.0
+        self.weight = 0.0
 
     def add(self, power: float, samples: int) -> None:
-        keep = math.exp(-samples / _TIME_CONSTANT_SAMPLES)
-        self._sum = keep * self._sum + samples * power
-        self._weight = keep * self._weight + samples
+        keep = _FRAME_KEEP if samples == _FRAME else math.exp(-samples / _TIME_CONSTANT_SAMPLES)
+        self.sum = keep * self.sum + samples * power
+        self.weight = keep * self.weight + samples
         self.samples += samples
-
-    @property
-    def mean(self) -> float:
-        return self._sum / self._weight if self._weight else 0.0
 
 
 class _SlidingMinimum:

@@ -133,13 +133,14 @@ def measure_engine(
     engine: Engine,
     seconds: float = 20.0,
     minutes: float = 60.0,
-    sessions: int = 256,
+    sessions: int = 300,
     matrix_gflops: float | None = None,
     progress: Progress | None = None,
 ) -> EngineCost:
     """Measure ``engine`` on ``seconds`` of each kind of audio, and one session of ``minutes``.
 
-    ``sessions`` hear the audio together, each from another place in it.
+    ``sessions`` hear unbroken speech together, each from another place in it, and twice as many
+    call audio, in which less than half is speech.
 
     ``matrix_gflops`` is the machine's, as in `streamsv.bench.machine.Machine`. The share of it
     that is reached needs ``macs_per_hop`` in the model's card.
@@ -166,12 +167,12 @@ def measure_engine(
     gate = engine.config.gate
     voiced = encode_s16le(sound.voiced_audio(seconds, gate))
     streams = {}
-    for kind, data in (
-        ("voiced", voiced),
-        ("call", encode_s16le(sound.call_audio(seconds, gate))),
+    for kind, count, data in (
+        ("voiced", sessions, voiced),
+        ("call", 2 * sessions, encode_s16le(sound.call_audio(seconds, gate))),
     ):
-        streams[kind] = measure_streams(engine, voiceprint, data, sessions)
-        advance(f"{sessions} sessions, {kind}", seconds)
+        streams[kind] = measure_streams(engine, voiceprint, data, count)
+        advance(f"{count} sessions, {kind}", seconds)
     busy = max(1, round(_LOAD * streams["voiced"].streams_per_core))
     loaded_s = min(seconds, _LEAST_S)
     loaded = measure_loaded_hops(

@@ -42,7 +42,7 @@ def bench(
     engine: Engine,
     seconds: float = 20.0,
     minutes: float = 60.0,
-    sessions: int = 256,
+    sessions: int = 300,
     rivals: Sequence[str] = (),
     with_server: bool = False,
     engine_config: Path | None = None,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, AudioFormat, Decoder, SpeechGate
+from streamsv.audio.gate import FRAME_SAMPLES
 from streamsv.encoder import Batcher, Encoder
 from streamsv.engine import Engine, VerificationSession
 from streamsv.events import ScoreUpdated, SessionEnded
@@ -42,9 +43,13 @@ class StreamsCost:
     speech_share: how much of the audio was admitted, as a fraction.
     batch: hops in one call of the network, on average.
     updates_per_hop: ``score_updated`` for each hop: 1 means an update every hop.
-    profile: CPU microseconds for each 80 ms of audio, by part. ``decode``, ``gate``, ``encoder``
-        and ``scoring and events`` are measured alone on the same audio, with warm caches; ``hops
-        and queue`` and ``batching`` are what is left of the whole.
+    profile: CPU microseconds for each 80 ms of audio, by part; they add up to the whole.
+        ``decode``, ``gate``, ``encoder`` and ``scoring and events`` are measured alone on the same
+        audio, one stream after another: their code and memory are in the cache. ``hops and queue``
+        is the rest of what feeding costs: packets that wait, and hops that are put together.
+        ``batching`` is the rest of a step: finding who is due, and copying states to and from the
+        network. Both rests also hold what every part costs more when hundreds of streams take
+        turns in the cache.
     """
 
     sessions: int
@@ -208,17 +213,22 @@ class _Crowd:
             self.sessions[who].feed(self._packets[who][packet])
 
     def feed_round(self) -> None:
-        """One packet for everybody."""
-        for who in range(len(self.sessions)):
-            self.feed(who, self._turn)
+        """One packet for everybody whose turn it is."""
+        for first in range(min(_STAGGER_PACKETS, len(self.sessions))):
+            packet = self._turn - first
+            if 0 <= packet < len(self._packets[first]):
+                for who in range(first, len(self.sessions), _STAGGER_PACKETS):
+                    self.sessions[who].feed(self._packets[who][packet])
         self._turn += 1
 
     def count(self, answers: Any) -> None:
         """Count the events of one round of hops."""
-        hops = 0
+        hops = updates = 0
         for events in answers:
             hops += 1
-            self.updates += sum(type(event) is ScoreUpdated for event in events)
+            for event in events:
+                updates += type(event) is ScoreUpdated
+        self.updates += updates
         self.hops += hops
         self.steps += -(-hops // MAX_BATCH)
 
@@ -267,22 +277,22 @@ def _hop_s(encoder: Encoder) -> float:
 def _front_parts(engine: Engine, data: bytes) -> dict[str, float]:
     """CPU seconds of decoding and gating for each second of audio, each alone.
 
-    At 16 kHz nothing is resampled. The gate is given a hop at a time, as it is during speech.
+    At 16 kHz nothing is resampled. Both are given what a stream takes at once during speech: the
+    frames of the gate that fill a hop.
     """
     decoder, gate = Decoder(AudioFormat()), SpeechGate(engine.config.gate)
+    size = 2 * FRAME_SAMPLES * -(-engine.encoder.hop_samples // FRAME_SAMPLES)
+    pieces = [data[start : start + size] for start in range(0, len(data) - size + 1, size)]
     begun = time.process_time()
-    decoded = [decoder.decode(packet) for packet in packets(data)]
+    decoded = [decoder.decode(piece) for piece in pieces]
     decoded_at = time.process_time()
-    pcm = np.concatenate(decoded)
-    hops = np.split(pcm, range(engine.encoder.hop_samples, len(pcm), engine.encoder.hop_samples))
-    gate_begun = time.process_time()
-    for hop in hops:
-        gate.push(hop)
+    for pcm, piece in zip(decoded, pieces, strict=True):
+        gate.push(pcm, piece)
     gated_at = time.process_time()
-    seconds = len(pcm) / SAMPLE_RATE
+    seconds = max(1, len(pieces)) * size / (2 * SAMPLE_RATE)
     return {
         "decode": (decoded_at - begun) / seconds,
-        "gate": (gated_at - gate_begun) / seconds,
+        "gate": (gated_at - decoded_at) / seconds,
     }
 
 

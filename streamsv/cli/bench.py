@@ -24,8 +24,12 @@ def bench(
         float, typer.Option("--seconds", help="Audio behind each of the other figures.")
     ] = 20.0,
     sessions: Annotated[
-        int, typer.Option("--sessions", help="Sessions that are stepped together.")
-    ] = 256,
+        int,
+        typer.Option(
+            "--sessions",
+            help="Sessions of unbroken speech that are stepped together; of calls, twice.",
+        ),
+    ] = 300,
     rival: Annotated[
         list[str] | None,
         typer.Option(

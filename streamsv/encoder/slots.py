@@ -1,8 +1,8 @@
 """Where the states of stepped streams live: rows of arrays that are allocated once.
 
-A block has room for as many streams as one step takes. Its arrays exist twice, and a step reads
-the front ones and writes the back ones, which then change places: while all streams of a block
-advance together, no state is copied.
+An arena keeps one state of every stream that a batcher steps. The rows of those that are due are
+gathered for the network, whose inputs are dense, and put back after it: copying a row costs less
+than a second copy of every state would, which the cache then could not hold.
 """
 
 from __future__ import annotations
@@ -19,54 +19,55 @@ from streamsv.encoder.encoder import Encoder, Floats, State
 
 Rows = NDArray[np.intp]
 
+_LEAST_ROWS = 16
+
 
 class SlotState(Mapping[str, Floats]):
-    """The state of one stream, in a row of a block; always the newest one of that stream.
+    """The state of one stream, in a row of an arena; always the newest one of that stream.
 
     A mapping from names to arrays (1, ...) as any other state, which are copies: ``dict(state)``
     is a checkpoint. The row is free again when nobody holds this object any more.
     """
 
-    def __init__(self, block: Block, row: int) -> None:
-        self.block = block
+    __slots__ = ("__weakref__", "arena", "row")
+
+    def __init__(self, arena: Arena, row: int) -> None:
+        self.arena = arena
         self.row = row
 
     def __getitem__(self, name: str) -> Floats:
-        return self.block.front[name][self.row : self.row + 1].copy()
+        return self.arena.states[name][self.row : self.row + 1].copy()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.block.front)
+        return iter(self.arena.states)
 
     def __len__(self) -> int:
-        return len(self.block.front)
+        return len(self.arena.states)
 
 
-class Block:
-    """Arrays for ``size`` streams, and the step over the first of them.
+class Arena:
+    """One state for each stream, in as many rows as are needed.
+
+    The lowest free row is taken first; the arrays are doubled when all are taken, and halved when
+    none of the upper three quarters is, so that they stay within four times of what is needed.
 
     Attributes
     ----------
-    pcm, embeddings:
-        What the next step takes and what the last one gave: (size, hop_samples) and
-        (size, dimension).
-    front, back:
-        The states by name, (size, ...): the newest, and those before the last step, which the
-        next one overwrites.
+    states:
+        The states by name, (rows, ...).
     """
 
-    def __init__(self, encoder: Encoder, size: int) -> None:
-        self.size = size
-        self.pcm = np.zeros((size, encoder.hop_samples), np.float32)
-        self.embeddings = np.zeros((size, encoder.dimension), np.float32)
-        self.front = encoder.initial_state(size)
-        self.back = encoder.initial_state(size)
-        self._encoder = encoder
-        self._steps: tuple[dict[int, Callable[[], None]], dict[int, Callable[[], None]]] = ({}, {})
-        self._turn = 0
-        self._free = list(range(size))
+    def __init__(self, encoder: Encoder) -> None:
+        self.states = encoder.initial_state(_LEAST_ROWS)
+        self._free = list(range(_LEAST_ROWS))
         self._taken: set[int] = set()
         # Filled whenever a state is collected, on any thread; hence a deque and no heap.
         self._returned: collections.deque[int] = collections.deque()
+
+    @property
+    def rows(self) -> int:
+        """How many streams there is room for."""
+        return len(next(iter(self.states.values())))
 
     @property
     def taken(self) -> set[int]:
@@ -77,50 +78,73 @@ class Block:
             heapq.heappush(self._free, row)
         return self._taken
 
-    def take(self, state: Mapping[str, Floats]) -> SlotState | None:
-        """A row that begins with ``state``, arrays (1, ...); ``None`` if every row is taken."""
-        if len(self.taken) == self.size:
-            return None
+    def take(self, state: Mapping[str, Floats]) -> SlotState:
+        """A row that begins with ``state``, arrays (1, ...)."""
+        if len(self.taken) == self.rows:
+            self._resize(2 * self.rows)
+        while self.rows > _LEAST_ROWS and max(self._taken, default=-1) < self.rows // 4:
+            self._resize(self.rows // 2)
         row = heapq.heappop(self._free)
         self._taken.add(row)
-        for name, array in self.front.items():
+        for name, array in self.states.items():
             array[row] = state[name][0]
         slot = SlotState(self, row)
         weakref.finalize(slot, self._returned.append, row).atexit = False
         return slot
 
+    def gather(self, rows: Rows, target: State) -> None:
+        """Copy ``rows`` to the first rows of ``target``."""
+        for name, array in self.states.items():
+            # "clip" writes to the target at once, where "raise" goes by way of a copy.
+            np.take(array, rows, axis=0, out=target[name][: len(rows)], mode="clip")
+
+    def scatter(self, source: State, rows: Rows) -> None:
+        """Copy the first rows of ``source`` to ``rows``."""
+        for name, array in self.states.items():
+            array[rows] = source[name][: len(rows)]
+
+    def put_back(self, source: State, places: Sequence[int], rows: Sequence[int]) -> None:
+        """Copy the rows ``places`` of ``source`` to ``rows``, one by one."""
+        for name, array in self.states.items():
+            array[rows] = source[name][places]
+
+    def _resize(self, rows: int) -> None:
+        kept = min(rows, self.rows)
+        for name, array in self.states.items():
+            resized = np.empty((rows, *array.shape[1:]), np.float32)
+            resized[:kept] = array[:kept]
+            self.states[name] = resized
+        self._free = [row for row in range(rows) if row not in self._taken]  # a heap: it rises
+
+
+class Bench:
+    """Dense arrays for one step of up to ``size`` streams.
+
+    Attributes
+    ----------
+    pcm, embeddings:
+        What the next step takes and what the last one gave: (size, hop_samples) and
+        (size, dimension).
+    before, after:
+        The states by name, (size, ...): those that a step reads, and those that it writes.
+    """
+
+    def __init__(self, encoder: Encoder, size: int) -> None:
+        self.pcm = np.zeros((size, encoder.hop_samples), np.float32)
+        self.embeddings = np.zeros((size, encoder.dimension), np.float32)
+        self.before = encoder.initial_state(size)
+        self.after = encoder.initial_state(size)
+        self._encoder = encoder
+        self._steps: dict[int, Callable[[], None]] = {}
+
     def step(self, rows: int) -> None:
-        """Advance the first ``rows`` streams by ``pcm``: new embeddings, new front."""
-        steps = self._steps[self._turn]
-        if rows not in steps:
-            steps[rows] = self._encoder.bound_step(
+        """Advance the first ``rows`` streams by ``pcm``."""
+        step = self._steps.get(rows)
+        if step is None:
+            step = self._steps[rows] = self._encoder.bound_step(
                 self.pcm[:rows],
-                {name: array[:rows] for name, array in self.front.items()},
+                {name: array[:rows] for name, array in self.before.items()},
                 self.embeddings[:rows],
-                {name: array[:rows] for name, array in self.back.items()},
+                {name: array[:rows] for name, array in self.after.items()},
             )
-        steps[rows]()
-        self.front, self.back = self.back, self.front
-        self._turn = 1 - self._turn
-
-    def undo(self, rows: Sequence[int] | Rows) -> None:
-        """Give ``rows`` the states that they had before the last step."""
-        copy_rows(self.back, rows, self.front, rows)
-
-
-def copy_rows(
-    source: State,
-    from_rows: Sequence[int] | Rows | slice,
-    target: State,
-    to_rows: Sequence[int] | Rows | slice,
-) -> None:
-    """Copy the states of some streams from one set of arrays to another."""
-    for name, array in source.items():
-        target[name][to_rows] = array[from_rows]
-
-
-def gather_rows(source: State, rows: Rows, target: State, start: int) -> None:
-    """Copy ``rows`` of ``source`` to the rows of ``target`` from ``start`` on."""
-    for name, array in source.items():
-        # "clip" writes to the target at once, where "raise" goes by way of a copy.
-        np.take(array, rows, axis=0, out=target[name][start : start + len(rows)], mode="clip")
+        step()

@@ -54,6 +54,7 @@ class Session(abc.ABC):
             audio, config.gate, encoder.hop_samples, round(stretch_s * SAMPLE_RATE)
         )
         self._state = encoder.initial_state()
+        self._embedding_shape = (encoder.dimension,)
         self._in_flight: tuple[Hop, QueuedHop] | None = None
         self._is_input_open = True
         self._is_ended = False
@@ -89,9 +90,11 @@ class Session(abc.ABC):
         UnsupportedAudio, with the session as it was, for bytes that are not audio and for what is
         not bytes: of an array, pass the bytes that it has in the declared format.
         """
-        self._check_open()
+        if not self._is_input_open:
+            self._check_open()
         self._stream.feed(chunk)
-        return self._released()
+        queue = self._stream.queue
+        return self._released() if queue and type(queue[0]) is not QueuedHop else []
 
     def gap(self, gap_s: float) -> list[Event]:
         """The source lost ``gap_s`` seconds. The evidence so far is kept."""
@@ -104,9 +107,11 @@ class Session(abc.ABC):
         or :meth:`abandon` takes it back.
         """
         queue = self._stream.queue
-        if self._in_flight is not None or not queue or not isinstance(queue[0], QueuedHop):
+        if not queue or self._in_flight is not None:
             return None
         due = queue[0]
+        if not isinstance(due, QueuedHop):
+            return None
         hop = Hop(due.number, due.pcm[None], self._state)
         self._in_flight = hop, due
         return hop
@@ -117,7 +122,7 @@ class Session(abc.ABC):
         Raises, with the session as it was, ProtocolError unless ``hop`` is the one handed out
         last and ``embedding`` is of that shape, and ModelLoadError unless it is finite.
         """
-        if embedding.shape != (self._encoder.dimension,):
+        if embedding.shape != self._embedding_shape:
             raise ProtocolError(
                 f"complete() takes one embedding of shape ({self._encoder.dimension},), not "
                 f"{embedding.shape}; pass the hop's row of a batch.",
@@ -130,9 +135,13 @@ class Session(abc.ABC):
                 self._encoder.fingerprint,
             )
         answered = self._take_back(hop)
-        self._stream.queue.popleft()
+        queue = self._stream.queue
+        queue.popleft()
         self._state = state
-        return [*self._scored(answered, embedding), *self._released()]
+        events = self._scored(answered, embedding)
+        if not (queue or self._is_input_open) or (queue and type(queue[0]) is not QueuedHop):
+            events += self._released()
+        return events
 
     def abandon(self, hop: Hop) -> None:
         """The network failed on ``hop``: :meth:`next_hop` hands it out again, as it was.

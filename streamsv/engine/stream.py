@@ -26,6 +26,7 @@ from streamsv.audio import (
     Speech,
     SpeechGate,
 )
+from streamsv.audio.formats import bytes_of
 from streamsv.audio.gate import FRAME_SAMPLES
 from streamsv.audio.level import CLIPPED_FROM, frame_power, power_dbfs
 from streamsv.errors import UnsupportedAudio
@@ -96,21 +97,20 @@ class HopStream:
     def __init__(
         self, audio: AudioFormat, gate: GateConfig, hop_samples: int, stretch_samples: int = 0
     ) -> None:
-        self.audio = audio
         self.queue: collections.deque[Item] = collections.deque()
         self._hop_samples = hop_samples
         self._stretch_samples = stretch_samples
-        self._decoder = Decoder(audio)
-        self._resampler = Resampler(audio.sample_rate)
+        self._take_on(audio)
         self._gate = SpeechGate(gate)
         self._origin_s = 0.0
         self._source_samples = 0
         self._position = 0
-        self._filling = np.empty(hop_samples, np.float32)
+        self._pieces: list[Floats] = []
         self._filled = 0
+        self._bytes: list[bytes] = []
+        self._bytes_held = 0
         self._waiting: list[Floats] = []
         self._waiting_samples = 0
-        self._wanted_samples = FRAME_SAMPLES
         self._hops = 0
         self._stretch: list[Floats]
         self._start_stretch()
@@ -118,7 +118,8 @@ class HopStream:
     @property
     def at_s(self) -> float:
         """Media time of everything fed so far, gaps included."""
-        exact_s = self._origin_s + self._source_samples / self.audio.sample_rate
+        waiting = (self._bytes_held + self._decoder.pending_bytes) // self.audio.bytes_per_frame
+        exact_s = self._origin_s + (self._source_samples + waiting) / self.audio.sample_rate
         # At the end the resampler may round half a sample up, and nothing is later than the end.
         return max(exact_s, self._position / SAMPLE_RATE)
 
@@ -129,6 +130,13 @@ class HopStream:
 
     def feed(self, chunk: Chunk) -> None:
         """Take any number of bytes. Raises UnsupportedAudio and changes nothing if they are bad."""
+        if self._may_wait:
+            data = chunk if type(chunk) is bytes else bytes_of(chunk)
+            self._bytes.append(data)
+            self._bytes_held += len(data)
+            if self._bytes_held >= self._wanted_bytes:
+                self._take_bytes()
+            return
         pcm = self._decoder.decode(chunk)
         self._source_samples += len(pcm)
         if self.audio.sample_rate != SAMPLE_RATE:
@@ -153,18 +161,24 @@ class HopStream:
         """One recording ends here; the next, maybe of another format, joins in media time."""
         self.finish()
         self._start_at(self.at_s)
-        self.audio = audio
-        self._decoder = Decoder(audio)
-        self._resampler = Resampler(audio.sample_rate)
+        self._take_on(audio)
 
     def finish(self) -> None:
         """The source has ended: what is in the filters is used, less than a hop is dropped."""
         self._flush()
-        self._filled = 0
+        self._pieces, self._filled = [], 0
         if self._stretch_samples and 2 * self._stretch_left <= self._stretch_samples:
             self._end_stretch()
         self._start_stretch()
         self.queue.append(RecordingEnd(self._position, self.audio.channel))
+
+    def _take_on(self, audio: AudioFormat) -> None:
+        self.audio = audio
+        self._decoder = Decoder(audio)
+        self._resampler = Resampler(audio.sample_rate)
+        # Bytes of which none can be refused need not be looked at one packet at a time.
+        self._may_wait = self._decoder.is_any_byte_audio and audio.sample_rate == SAMPLE_RATE
+        self._want(FRAME_SAMPLES)
 
     def _start_at(self, at_s: float) -> None:
         self._origin_s = at_s
@@ -173,41 +187,76 @@ class HopStream:
         self._gate.reset(self._position)
 
     def _flush(self) -> None:
+        if self._bytes:
+            self._decode(b"".join(self._bytes))
+            self._bytes, self._bytes_held = [], 0
         self._take_waiting()
         self._take(self._resampler.finish())
         self._decoder.reset()
         self._follow(self._gate.finish())
-        self._wanted_samples = FRAME_SAMPLES
+        self._want(FRAME_SAMPLES)
+
+    def _want(self, samples: int) -> None:
+        """Nothing is to be had before so many more samples at 16 kHz have come."""
+        self._wanted_samples = samples
+        self._wanted_bytes = samples * self.audio.bytes_per_frame - self._decoder.pending_bytes
+
+    def _take_bytes(self) -> None:
+        """Take whole frames of the gate; what is less goes on waiting."""
+        held = self._bytes
+        data = held[0] if len(held) == 1 else b"".join(held)
+        spare = (len(data) - self._wanted_bytes) % (FRAME_SAMPLES * self.audio.bytes_per_frame)
+        if spare:
+            data, rest = data[:-spare], data[-spare:]
+            self._bytes, self._bytes_held = [rest], spare
+        else:
+            self._bytes, self._bytes_held = [], 0
+        self._decode(data)
+        self._look_ahead()
+
+    def _decode(self, data: bytes) -> None:
+        is_whole = self._decoder.is_plain_s16le and not self._decoder.pending_bytes
+        pcm = self._decoder.decode(data)
+        self._source_samples += len(pcm)
+        self._take(pcm, data if is_whole else None)
 
     def _take_waiting(self) -> None:
-        """Take what was fed, now that it changes something.
-
-        Outside speech each frame of the gate may begin some. Inside, nothing is to be had before
-        the frame in which the hop is full, and one look at some frames costs less than as many.
-        """
+        """Take what was fed, now that it changes something."""
         if self._waiting:
             waiting = self._waiting
             pcm = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
             self._waiting, self._waiting_samples = [], 0
             self._take(pcm)
-        frames = 1
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """How much must come before it changes something.
+
+        Outside speech the frame that opens the gate may be the last of as many as that takes.
+        Inside, nothing is to be had before the frame in which the hop is full. One look at some
+        frames costs less than as many looks.
+        """
         if self._gate.is_open:
             frames = -(-(self._hop_samples - self._filled) // FRAME_SAMPLES)
-        self._wanted_samples = frames * FRAME_SAMPLES - self._gate.held_samples
+        else:
+            frames = self._gate.frames_to_onset
+        self._want(frames * FRAME_SAMPLES - self._gate.held_samples)
 
-    def _take(self, pcm: Floats) -> None:
-        while self._stretch_samples and len(pcm) >= self._stretch_left:
-            part, pcm = pcm[: self._stretch_left], pcm[self._stretch_left :]
-            self._hear(part)
-            self._end_stretch()
-        self._hear(pcm)
-
-    def _hear(self, pcm: Floats) -> None:
+    def _take(self, pcm: Floats, s16le: bytes | None = None) -> None:
         if self._stretch_samples:
+            s16le = None
+            while len(pcm) >= self._stretch_left:
+                part, pcm = pcm[: self._stretch_left], pcm[self._stretch_left :]
+                self._stretch.append(part)
+                self._hear(part)
+                self._end_stretch()
             self._stretch.append(pcm)
             self._stretch_left -= len(pcm)
+        self._hear(pcm, s16le)
+
+    def _hear(self, pcm: Floats, s16le: bytes | None = None) -> None:
         self._position += len(pcm)
-        outputs = self._gate.push(pcm)
+        outputs = self._gate.push(pcm, s16le)
         if outputs:
             self._follow(outputs)
 
@@ -243,14 +292,18 @@ class HopStream:
                 self.queue.append(ended)
 
     def _queue_hops(self, speech: Speech) -> None:
-        pcm, taken = speech.pcm, 0
-        while taken < len(pcm):
-            part = pcm[taken : taken + self._hop_samples - self._filled]
-            self._filling[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            taken += len(part)
-            if self._filled == self._hop_samples:
-                end = speech.end_position - (len(pcm) - taken)
-                self.queue.append(QueuedHop(self._hops, self._filling, end, speech.levels))
-                self._hops += 1
-                self._filling, self._filled = np.empty(self._hop_samples, np.float32), 0
+        self._pieces.append(speech.pcm)
+        self._filled += len(speech.pcm)
+        if self._filled < self._hop_samples:
+            return
+        pcm, hop_samples = np.concatenate(self._pieces), self._hop_samples
+        before = len(pcm) - len(speech.pcm)
+        begin, taken = speech.end_position - len(pcm), 0
+        while len(pcm) - taken >= hop_samples:
+            hop = pcm[taken : taken + hop_samples]
+            taken += hop_samples
+            levels = speech.levels_after(taken - before)
+            self.queue.append(QueuedHop(self._hops, hop, begin + taken, levels))
+            self._hops += 1
+        self._filled = len(pcm) - taken
+        self._pieces = [pcm[taken:]] if self._filled else []

@@ -33,6 +33,8 @@ from streamsv.voiceprints import Voiceprint
 
 Floats = NDArray[np.float32]
 
+_FEW = 16
+
 
 class VerificationSession(Session):
     """One stream against voiceprints; see :class:`~streamsv.engine.session.Session` for its calls.
@@ -80,24 +82,27 @@ class VerificationSession(Session):
         self._mode = mode
         self._speakers = speakers
         self._directions = Directions(np.stack([vp.embedding for vp in voiceprints]))
-        self._calibration = calibration
         self._policies: dict[str | None, Policy] = {
             speaker: policies[channel] for speaker, channel in zip(speakers, channels, strict=True)
         }
-        curves = [
-            calibration.enrolled(voiceprint.net_speech_s, channel)
-            for voiceprint, channel in zip(voiceprints, channels, strict=True)
-        ]
-        self._slopes, self._offsets = np.array(curves, np.float64).T
-        self._channels = tuple(policies)
-        self._row_channels = np.array([self._channels.index(channel) for channel in channels])
+        hop_s = encoder.hop_samples / SAMPLE_RATE
+        heard = [calibration.heard_by_hop(hop_s, channel) for channel in policies]
+        self._heard = list(zip(*heard, strict=True))
+        known = list(policies)
+        self._lines: list[tuple[float, float, int]] = []
+        for voiceprint, channel in zip(voiceprints, channels, strict=True):
+            slope, offset = calibration.enrolled(voiceprint.net_speech_s, channel)
+            self._lines.append((float(slope), float(offset), known.index(channel)))
+        self._columns = np.array(self._lines).T if len(self._lines) > _FEW else None
         self._quality = QualityWatch(config.quality)
-        self._guard = SpeechGuard(judge, config.guard) if judge else None
+        self._guard = SpeechGuard(judge, config.guard) if judge and config.guard.is_on else None
         self._takeover = TakeoverWatch(takeover) if takeover else None
         self._was_held_back = False
+        self._decisions_due = 1 if mode == "identify" else len(speakers)
         self._verdicts: dict[str | None, Verdict] = {}
         self._hops_scored = 0
         self._latest: tuple[Score, ...] = ()
+        self._channel = audio.channel
 
     @property
     def verdicts(self) -> dict[str | None, Verdict]:
@@ -111,19 +116,21 @@ class VerificationSession(Session):
 
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops_scored += 1
-        self._latest = self._scores(embedding, hop.net_speech_s)
+        self._latest = self._scores(embedding, hop.number + 1)
         if self._guard is not None:
             self._guard.hear(hop.pcm)
         is_other = self._guard is not None and self._guard.is_surely_no_speech
-        events: list[Event] = [
-            *self._quality.look(hop.levels, hop.at_s, is_speech=not is_other),
-            *self._changes(hop, embedding),
-        ]
+        at_s, net_speech_s, levels = hop.at_s, hop.net_speech_s, hop.levels
+        events: list[Event] = []
+        events += self._quality.look(levels, at_s, is_speech=not is_other)
+        if self._takeover is not None:
+            events += self._changes(hop, embedding)
         if self._hops_scored % self._config.update_every_hops:
             return events
-        snr_db, channel = hop.levels.snr_db, self.audio.channel
-        events.append(ScoreUpdated(hop.at_s, hop.net_speech_s, self._latest, snr_db, channel))
-        return [*events, *self._decisions(hop.at_s, hop.net_speech_s)]
+        events.append(ScoreUpdated(at_s, net_speech_s, self._latest, levels.snr_db, self._channel))
+        if len(self._verdicts) < self._decisions_due:
+            events += self._decisions(at_s, net_speech_s)
+        return events
 
     @property
     def _is_speech(self) -> bool:
@@ -139,20 +146,27 @@ class VerificationSession(Session):
             for speaker, changed_at_s in found
         ]
 
-    def _scores(self, embedding: Floats, net_speech_s: float) -> tuple[Score, ...]:
-        """The scores to show: all that are claimed, or the best candidates, best first."""
-        cosines = self._directions.cosine(embedding)
-        hop = round(net_speech_s * SAMPLE_RATE / self._encoder.hop_samples)
-        slopes, offsets = self._calibration.heard_by_hop(
-            hop, self._encoder.hop_samples / SAMPLE_RATE, self._channels
-        )
-        rows = self._row_channels
-        llrs = (self._slopes + slopes[rows]) * cosines + self._offsets + offsets[rows]
-        shown: Iterable[int] = range(len(self._speakers))
+    def _scores(self, embedding: Floats, hops: int) -> tuple[Score, ...]:
+        """The scores to show: all that are claimed, or the best candidates, best first.
+
+        Few are scored in plain numbers: a call on numpy costs more than their work.
+        """
+        cosines = self._directions.cosines(embedding)
+        heard = self._heard[min(hops, len(self._heard) - 1)]
+        if self._columns is None:
+            llrs = [
+                (slope + heard[row][0]) * cosine + offset + heard[row][1]
+                for (slope, offset, row), cosine in zip(self._lines, cosines, strict=True)
+            ]
+        else:
+            slopes, offsets, rows = self._columns
+            lines = np.array(heard)[rows.astype(np.intp)]
+            llrs = ((slopes + lines[:, 0]) * cosines + offsets + lines[:, 1]).tolist()
+        shown: Iterable[int] = range(len(llrs))
         if self._mode == "identify":
-            shown = np.argsort(-llrs, kind="stable")[: self._config.candidates_shown].tolist()
-        as_cosines, as_llrs = cosines.tolist(), llrs.tolist()
-        return tuple(Score(self._speakers[i], as_cosines[i], None, as_llrs[i]) for i in shown)
+            best = sorted(shown, key=lambda i: -llrs[i])
+            shown = best[: self._config.candidates_shown]
+        return tuple([Score(self._speakers[i], cosines[i], None, llrs[i]) for i in shown])
 
     def _decisions(self, at_s: float, net_speech_s: float) -> list[Event]:
         """A look at the latest scores: the decisions that they are enough for."""

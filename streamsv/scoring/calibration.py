@@ -170,23 +170,19 @@ class Calibration:
         at, knots = np.log(net_speech_s), np.log(self.knots_s)
         return np.interp(at, knots, line.slope), np.interp(at, knots, line.offset)
 
-    def heard_by_hop(
-        self, hops: int, hop_s: float, channels: tuple[str, ...]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """`heard` after so many hops, for each of ``channels``: float64, shape (channels,).
+    def heard_by_hop(self, hop_s: float, channel: str) -> list[tuple[float, float]]:
+        """`heard` after 0, 1, 2 ... hops; the last pair holds from there on.
 
-        Looked up in a table that is made at the first call: this is asked at every hop.
+        For who asks at every hop. The table is made once, and not to be changed.
         """
-        key = hop_s, channels
-        table = self._tables.get(key)
+        key = hop_s, channel
+        table: list[tuple[float, float]] | None = self._tables.get(key)
         if table is None:
             count = math.ceil(self.knots_s[-1] / hop_s) + 1
-            at_s = np.maximum(np.arange(count), 1) * hop_s
-            pairs = [self.heard(at_s, channel) for channel in channels]
-            slopes, offsets = (np.stack(values, axis=1) for values in zip(*pairs, strict=True))
-            table = self._tables[key] = slopes, offsets
-        row = min(hops, len(table[0]) - 1)
-        return table[0][row], table[1][row]
+            slopes, offsets = self.heard(np.maximum(np.arange(count), 1) * hop_s, channel)
+            table = list(zip(slopes.tolist(), offsets.tolist(), strict=True))
+            self._tables[key] = table
+        return table
 
     def enrolled(self, enrolled_s: npt.ArrayLike, channel: str) -> tuple[Any, Any]:
         """c(e) and d(e): float64, of the shape of ``enrolled_s``."""

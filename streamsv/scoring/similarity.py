@@ -67,6 +67,17 @@ class Directions:
         np.maximum(angles, -1.0, out=angles)
         return angles
 
+    def cosines(self, embedding: npt.NDArray[Any]) -> list[float]:
+        """:meth:`cosine` as a list, at less cost where there are only a few rows.
+
+        The two agree up to the rounding of the kind of number.
+        """
+        if embedding.dtype != self.rows.dtype or embedding.shape != self.rows.shape[1:]:
+            found: list[float] = self.cosine(embedding).tolist()
+            return found
+        length = math.sqrt(embedding.dot(embedding)) or 1.0
+        return [max(-1.0, min(1.0, dot / length)) for dot in self.rows.dot(embedding).tolist()]
+
 
 def _misfit(expected: str, given: tuple[int, ...]) -> ModelMismatch:
     return ModelMismatch(

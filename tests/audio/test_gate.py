@@ -31,13 +31,21 @@ def outputs(pieces, config=None):
 
 
 def frozen(found):
-    """Outputs that can be compared with ``==``."""
-    return [
-        (output.pcm.tobytes(), output.end_position, output.levels)
-        if isinstance(output, Speech)
-        else output
-        for output in found
-    ]
+    """Outputs that can be compared with ``==``: speech frame by frame."""
+    items = []
+    for output in found:
+        if not isinstance(output, Speech):
+            items.append(output)
+            continue
+        frames = output.pcm.reshape(-1, FRAME)
+        assert len(output.moments) == len(frames)
+        begin = output.end_position - len(output.pcm)
+        items += [
+            (frame.tobytes(), begin + end, output.levels_after(end))
+            for end, frame in zip(range(FRAME, len(output.pcm) + 1, FRAME), frames, strict=True)
+        ]
+        assert output.levels == items[-1][-1]
+    return items
 
 
 def admitted(found, length):

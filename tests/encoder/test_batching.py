@@ -51,6 +51,8 @@ class Stream:
 
     def complete(self, hop: Hop, embedding: Floats, state: Any) -> list[str]:
         assert hop is self.in_flight
+        if isinstance(self.refusal, KeyboardInterrupt):
+            raise self.refusal
         self.in_flight = None
         if self.refusal:
             raise self.refusal
@@ -173,9 +175,7 @@ def test_an_error_of_the_network_hands_every_hop_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(encoder, "bound_step", failing)
-        for block in batcher._blocks:
-            for steps in block._steps:
-                steps.clear()
+        batcher._bench._steps.clear()
         with pytest.raises(MemoryError):
             batcher.step(streams)
     assert all(stream.in_flight is None for stream in streams)
@@ -217,18 +217,44 @@ def test_a_stream_may_move_between_batchers_and_the_bare_encoder(encoder: Encode
         stream.assert_as_alone()
 
 
-def test_slots_are_free_again_when_their_sessions_are_gone(encoder: Encoder) -> None:
-    batcher = Batcher(encoder, 4)
-    for generation in range(5):
-        streams = [Stream(encoder, seed) for seed in range(generation, generation + 9)]
-        batcher.step(streams)
-        assert len(batcher._blocks) == 3
-        assert sum(len(block.taken) for block in batcher._blocks) == 9
-        del streams
+def test_memory_is_bounded_by_the_streams_there_are_and_free_when_they_are_gone(
+    encoder: Encoder,
+) -> None:
+    """However they are stepped: all together, some of them, or few."""
+    batcher, generator = Batcher(encoder, 4), np.random.default_rng(0)
+    arena = batcher._arena
+    for count in (9, 70, 3):
+        streams = streams_of(encoder, count)
+        for share in (1.0, *[0.5] * 8, 0.1, 1.0):
+            for stream in streams:
+                stream.is_due = bool(generator.random() < share)
+            batcher.step(streams)
+            stepped = [stream for stream in streams if isinstance(stream.state, SlotState)]
+            assert arena.taken == {stream.state.row for stream in stepped}
+            assert arena.rows <= max(16, 4 * len(arena.taken))
+        for stream in streams:
+            stream.assert_as_alone()
+        del streams, stream, stepped
         gc.collect()
-        assert not any(block.taken for block in batcher._blocks)
-    batcher.step([Stream(encoder, 0)])
-    assert len(batcher._blocks) <= 2
+        assert not arena.taken
+
+
+@pytest.mark.parametrize("due", [1, 3, 8], ids=["lone", "some", "all"])
+def test_an_error_of_a_session_hands_back_the_hops_that_are_not_answered(
+    encoder: Encoder, due: int
+) -> None:
+    batcher, streams = Batcher(encoder, 8), streams_of(encoder, 8)
+    batcher.step(streams)
+    for stream in streams[due:]:
+        stream.is_due = False
+    failing = streams[due // 2]
+    failing.refusal = KeyboardInterrupt()
+    before = [dict(stream.state) for stream in streams[due // 2 : due]]
+    with pytest.raises(KeyboardInterrupt):
+        batcher.step(streams)
+    for stream, kept in zip(streams[due // 2 : due], before, strict=True):
+        for name, array in dict(stream.state).items():
+            np.testing.assert_array_equal(array, kept[name], err_msg=name)
 
 
 def test_embeddings_stay_as_they_were_given(encoder: Encoder) -> None:

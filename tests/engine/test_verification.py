@@ -123,6 +123,35 @@ def test_the_same_voiceprint_gets_the_same_score_alone_and_among_others(
     )
 
 
+@pytest.mark.parametrize("others", [3, 40], ids=["few", "many"])
+def test_few_and_many_are_scored_as_each_alone(
+    engine: Engine, voiceprints: Any, speech: bytes, others: int
+) -> None:
+    def shown(events: list[Event], speaker: str) -> list[Any]:
+        return [
+            (score.cosine, score.llr)
+            for event in events
+            if isinstance(event, ScoreUpdated)
+            for score in event.scores
+            if score.speaker == speaker
+        ]
+
+    claims = [*crowd(engine, others), voiceprints["b"]]
+    embedding = np.full(engine.encoder.dimension, 0.1, np.float32)
+
+    def heard_with(session: Any) -> list[Event]:
+        events = session.feed(speech)
+        while (hop := session.next_hop()) is not None:
+            events += session.complete(hop, embedding, hop.state)
+        return list(events)
+
+    among = heard_with(engine.verify(claims))
+    for claim in (claims[0], claims[-1]):
+        alone = shown(heard_with(engine.verify(claim)), claim.speaker)
+        assert len(alone) > 20
+        np.testing.assert_allclose(shown(among, claim.speaker), alone, atol=1e-5)
+
+
 def test_somebody_is_identified_by_the_best_score(
     scored_engine: Callable[..., Engine], speech: bytes
 ) -> None:

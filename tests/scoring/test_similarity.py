@@ -49,8 +49,17 @@ def test_directions_are_compared_again_and_again(kinds: Any) -> None:
         one = draw.normal(size=64).astype(kinds[1])
         expected = cosine_similarity(one[None], rows)[0]
         np.testing.assert_allclose(directions.cosine(one), expected, atol=1e-6)
+        np.testing.assert_allclose(directions.cosines(one), expected, atol=1e-6)
     np.testing.assert_array_equal(rows, rows_before)
 
 
 def test_an_embedding_of_zeros_is_like_nothing() -> None:
-    assert Directions(np.ones((2, 3))).cosine(np.zeros(3)).tolist() == [0.0, 0.0]
+    directions = Directions(np.ones((2, 3)))
+    assert directions.cosine(np.zeros(3)).tolist() == [0.0, 0.0]
+    assert directions.cosines(np.zeros(3)) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_list_of_cosines_is_refused_as_they_are(size: int) -> None:
+    with pytest.raises(ModelMismatch, match="expected"):
+        Directions(np.ones((2, 3))).cosines(np.ones(size))
