@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamsv.audio import SAMPLE_RATE, AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
-from streamsv.engine.guard import SpeechGuard, SpeechJudge
+from streamsv.engine.guard import SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
@@ -50,7 +50,6 @@ class VerificationSession(Session):
         voiceprints: Sequence[Voiceprint],
         audio: AudioFormat,
         mode: str = "verify",
-        judge: SpeechJudge | None = None,
         takeover: TakeoverModel | None = None,
     ) -> None:
         if mode not in ("verify", "identify"):
@@ -92,7 +91,7 @@ class VerificationSession(Session):
         self._channels = tuple(policies)
         self._row_channels = np.array([self._channels.index(channel) for channel in channels])
         self._quality = QualityWatch(config.quality)
-        self._guard = SpeechGuard(judge, config.guard) if judge else None
+        self._guard = SpeechGuard.of(encoder, config.guard)
         self._takeover = TakeoverWatch(takeover) if takeover else None
         self._was_held_back = False
         self._verdicts: dict[str | None, Verdict] = {}
@@ -113,7 +112,7 @@ class VerificationSession(Session):
         self._hops_scored += 1
         self._latest = self._scores(embedding, hop.net_speech_s)
         if self._guard is not None:
-            self._guard.hear(hop.pcm)
+            self._guard.hear(self._state)
         is_other = self._guard is not None and self._guard.is_surely_no_speech
         events: list[Event] = [
             *self._quality.look(hop.levels, hop.at_s, is_speech=not is_other),
