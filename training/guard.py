@@ -118,15 +118,18 @@ def heard_by_all(
 def _weights(clips: Sequence[Clip], counts: Tensor) -> Tensor:
     """What a hop of each clip weighs, (clips,): speech and the rest the same.
 
-    Among the rest a kind weighs by the root of its hops, so that a rare kind is not drowned.
+    Among the rest a kind weighs by the root of its clips, so that neither a rare kind is drowned
+    nor one of which little passes the gate.
     """
-    total: dict[str, float] = defaultdict(float)
+    hops: dict[str, float] = defaultdict(float)
+    of_kind: dict[str, int] = defaultdict(int)
     for clip, count in zip(clips, counts.tolist(), strict=True):
-        total[clip.kind] += count
-    roots = {kind: hops**0.5 for kind, hops in total.items() if kind != "speech"}
+        hops[clip.kind] += count
+        of_kind[clip.kind] += count > 0
+    roots = {kind: clips**0.5 for kind, clips in of_kind.items() if kind != "speech"}
     rest = sum(roots.values())
     share = {kind: root / rest for kind, root in roots.items()} | {"speech": 1.0}
-    each = {kind: share[kind] * sum(total.values()) / max(total[kind], 1.0) for kind in total}
+    each = {kind: share[kind] * sum(hops.values()) / max(hops[kind], 1.0) for kind in hops}
     return torch.tensor([each[clip.kind] for clip in clips], dtype=torch.float32)
 
 

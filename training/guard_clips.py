@@ -25,27 +25,28 @@ from scipy.signal import fftconvolve
 
 from streamsv.audio import SAMPLE_RATE
 from streamsv.audio.formats import AudioFormat, Decoder, Encoding, encode_mulaw
+from streamsv.errors import ConfigError
 from training import sounds
 
 Floats = NDArray[np.float32]
 
 FOLDS = 4
 CLIP_S = 10
-_FILES_A_SOURCE = 170
+_FILES_A_SOURCE = 90
 _TELEPHONE = 0.4
 _SYNTHESIZED = {
-    "keypad": 80,
-    "line_tone": 100,
-    "sweep": 80,
-    "noise": 120,
-    "crackle": 80,
-    "hum": 60,
-    "music": 480,
-    "vowel": 150,
-    "singing": 200,
+    "keypad": 48,
+    "line_tone": 64,
+    "sweep": 48,
+    "noise": 72,
+    "crackle": 48,
+    "hum": 40,
+    "music": 240,
+    "vowel": 80,
+    "singing": 120,
 }
-_MIXED = 240
-_TURNS = 300
+_MIXED = 120
+_TURNS = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,17 @@ class Sound:
 def planned(data: Path, seed: int) -> list[Clip]:
     """Every clip, in order. DATA has ``train/train.tsv`` and ``noise/noise.tsv``."""
     generator = np.random.default_rng(seed)
-    noises: dict[int, list[Path]] = defaultdict(list)
+    of_fold: dict[int, list[Path]] = defaultdict(list)
     names: list[tuple[str, int, Path]] = []
-    for row in _rows(data / "noise" / "noise.tsv"):
-        if row["kind"] == "noise":
-            name, fold = _noise_of(row["path"], generator)
-            names.append((name, fold, data / "noise" / row["path"]))
-            noises[fold].append(names[-1][2])
+    for listed, path in noises(data):
+        name, fold = _noise_of(listed, generator)
+        names.append((name, fold, path))
+        of_fold[fold].append(path)
+    if len(of_fold) < FOLDS:
+        raise ConfigError(
+            f"{data / 'noise'} has too few noises: each of {FOLDS} folds needs one at least.",
+            len(names),
+        )
     clips: list[Clip] = []
 
     def add(kind: str, fold: int, path: Path | None = None, under: Path | None = None) -> None:
@@ -93,16 +98,16 @@ def planned(data: Path, seed: int) -> list[Clip]:
         for number in range(count):
             add(name, number % FOLDS)
     for number in range(_MIXED):
-        add("music in noise", number % FOLDS, under=_any(noises[number % FOLDS], generator))
+        add("music in noise", number % FOLDS, under=_any(of_fold[number % FOLDS], generator))
     voices = _voices(data, generator)
     for number, path in enumerate(voices):
         fold = int(generator.integers(FOLDS))
         if number % 3 == 0:
             add("looped vowel", fold, path)
-        add("speech", fold, path, _any(noises[fold], generator))
+        add("speech", fold, path, _any(of_fold[fold], generator))
     for number in range(_TURNS):
         fold = number % FOLDS
-        add("turns", fold, _any(voices, generator), _any(noises[fold], generator))
+        add("turns", fold, _any(voices, generator), _any(of_fold[fold], generator))
     return clips
 
 
@@ -127,6 +132,12 @@ def made(clip: Clip, rooms: tuple[Path, ...]) -> Sound:
     if clip.kind != "speech" and generator.random() < _TELEPHONE:
         pcm = over_telephone(pcm)
     return Sound(pcm, np.full(len(pcm), clip.kind == "speech"))
+
+
+def noises(data: Path) -> list[tuple[str, Path]]:
+    """The recorded noises: each as ``noise/noise.tsv`` names it, and where it is."""
+    rows = _rows(data / "noise" / "noise.tsv")
+    return [(row["path"], data / "noise" / row["path"]) for row in rows if row["kind"] == "noise"]
 
 
 def rooms_of(data: Path) -> tuple[Path, ...]:
