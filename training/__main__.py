@@ -63,12 +63,13 @@ def whiten_stage(config: TrainConfig) -> None:
     _say(f"{checkpoint}: the last layer is whitened")
 
 
-def export_stage(config: TrainConfig, output: Path | None) -> None:
-    """Write the averaged weights of the checkpoint as one ONNX file."""
+def export_stage(config: TrainConfig, output: Path | None, head: Path | None) -> None:
+    """Write the averaged weights of the checkpoint as one ONNX file, with a speech head if any."""
     import torch
 
     from streamsv.nn.config import HOP_SAMPLES
     from streamsv.nn.export import export
+    from streamsv.nn.guard import load_head
     from streamsv.nn.macs import count_macs
     from training.checkpoint import load_checkpoint, load_student
 
@@ -82,7 +83,8 @@ def export_stage(config: TrainConfig, output: Path | None) -> None:
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
         "macs_per_hop": count_macs(student, torch.zeros(1, HOP_SAMPLES)),
     }
-    exported = export(student, output or model_path(config), card)
+    speech_head = load_head(head) if head else None
+    exported = export(student, output or model_path(config), card, speech_head)
     _say(f"{exported.path}: fingerprint {exported.fingerprint}")
 
 
@@ -156,6 +158,9 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, help="the ONNX file to write, or to calibrate")
     parser.add_argument(
+        "--head", type=Path, help="export: the speech head, from python -m training.guard"
+    )
+    parser.add_argument(
         "--crops", type=int, default=0, help="evaluate: crops of 3 s a file; 0, the whole file"
     )
     parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
@@ -180,7 +185,7 @@ def main() -> int:
         elif arguments.stage == "whiten":
             whiten_stage(config)
         elif arguments.stage == "export":
-            export_stage(config, arguments.output)
+            export_stage(config, arguments.output, arguments.head)
         elif arguments.stage == "score":
             score_stage(config, arguments.sets)
         elif arguments.stage == "calibrate":

@@ -153,6 +153,45 @@ def vowel(seconds: float, generator: np.random.Generator) -> Floats:
     return leveled(x * _repeated(samples, generator) + _hiss(samples, generator), generator)
 
 
+def singing(seconds: float, generator: np.random.Generator) -> Floats:
+    """A melody hummed or sung on one vowel or several, with vibrato, alone or over chords."""
+    samples = round(seconds * RATE)
+    beat_s = 60 / generator.uniform(50, 160)
+    scale = _SCALES[generator.integers(len(_SCALES))]
+    root = int(generator.integers(43, 62))
+    semitones = np.zeros(samples)
+    at, degree = 0, 0
+    while at < samples:
+        length = round(beat_s * generator.choice([0.5, 1, 1, 2, 4]) * RATE)
+        degree = int(np.clip(degree + generator.integers(-2, 3), -3, 8))
+        semitones[at : at + length] = 12 * (degree // len(scale)) + scale[degree % len(scale)]
+        at += length
+    glide = round(generator.uniform(0.03, 0.12) * RATE)
+    semitones = np.convolve(semitones, np.full(glide, 1 / glide), "same")
+    time = np.arange(samples) / RATE
+    semitones += generator.uniform(0, 0.8) * np.sin(2 * np.pi * generator.uniform(4, 7) * time)
+    turns = np.cumsum(440 * 2 ** ((root + semitones - 69) / 12)) / RATE
+    source = lfilter(
+        [1.0], [1.0, -generator.uniform(0.85, 0.98)], np.diff(np.floor(turns), prepend=0.0)
+    )
+    source = np.diff(source + generator.uniform(0, 0.02) * generator.standard_normal(samples))
+    x = np.zeros(samples)
+    at = 0
+    vowels = [int(generator.integers(1 << 31)) for _ in range(generator.integers(1, 4))]
+    while at < samples:
+        length = round(beat_s * generator.choice([1, 2, 4]) * RATE)
+        chosen = np.random.default_rng(vowels[generator.integers(len(vowels))])
+        piece = _through_formants(source[max(at - 400, 0) : at + length], chosen)
+        piece = piece[min(at, 400) :]
+        ramp = np.minimum(1, np.minimum(np.arange(len(piece)), np.arange(len(piece))[::-1]) / 640)
+        x[at : at + len(piece)] += piece * ramp / max(float(np.std(piece)), 1e-9)
+        at += length
+    if generator.random() < 0.4:
+        layer = _played("chords", samples, beat_s, root - 12, scale, generator)
+        x += layer / max(float(np.std(layer)), 1e-6) * generator.uniform(0.1, 0.6)
+    return leveled(x + 0.3 * _hiss(samples, generator), generator)
+
+
 def looped(seconds: float, speech: Floats, generator: np.random.Generator) -> Floats:
     """The steadiest loud 60 to 350 ms of ``speech``, looped, with pauses between or without."""
     length = round(generator.uniform(0.06, 0.35) * RATE)
@@ -180,6 +219,7 @@ MAKERS: Mapping[str, Maker] = {
     "hum": hum,
     "music": music,
     "vowel": vowel,
+    "singing": singing,
 }
 
 

@@ -24,7 +24,7 @@ from streamsv.encoder import Encoder
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.sets import EvaluationSet, load_set
 from streamsv.scoring.takeover import STATE, STEP_HOPS, WINDOW_STEPS, TakeoverModel
-from training.guard import read
+from training.guard_clips import read
 
 Floats = NDArray[np.float32]
 

@@ -14,6 +14,8 @@ from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
 
 model = typer.Typer(cls=Group)
 
+_NO_GUARD = "none: this model was exported without one, so sound that is no speech counts"
+
 
 @model.callback(invoke_without_command=True)
 def _model(context: typer.Context) -> None:
@@ -37,15 +39,17 @@ def info(
         "dimension": encoder.dimension,
         "hop_s": encoder.hop_samples / encoder.sample_rate,
         "state_bytes": encoder.state_bytes,
+        "speech_guard": encoder.speech_head.get("digest"),
     }
     card = dict(encoder.card)
     fitted_on = dict(engine.calibration.fitted_on)
     if as_json:
         made = {"config": encoder.config, "card": card, "fitted_on": fitted_on, "card_text": text}
+        made["speech_guard_fitted_on"] = encoder.speech_head.get("fitted_on")
         terminal.write_json({"type": "model", **facts, **made})
         return
     output = terminal.output()
-    output.fields(facts)
+    output.fields(facts | {"speech_guard": facts["speech_guard"] or _NO_GUARD})
     if card:
         output.say()
         output.say("Made", style="bold")

@@ -45,6 +45,8 @@ class Encoder:
         Length of an embedding.
     hop_samples, sample_rate:
         Samples in one step, and their rate.
+    speech_head:
+        Digest of the speech head, and what it was fitted on; empty for a model that has none.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class Encoder:
             self.sample_rate = int(self.metadata["streamsv.sample_rate"])
             self.config: dict[str, Any] = json.loads(self.metadata["streamsv.config"])
             self.card: dict[str, Any] = json.loads(self.metadata["streamsv.card"])
+            self.speech_head: dict[str, Any] = json.loads(self.metadata.get("streamsv.guard", "{}"))
             described = json.loads(self.metadata["streamsv.initial_state"])
             self._initial = {
                 name: np.frombuffer(base64.b64decode(entry["float32"]), np.float32).reshape(

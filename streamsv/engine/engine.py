@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +10,6 @@ from streamsv.audio import AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
 from streamsv.engine.enrollment import EnrollmentSession
-from streamsv.engine.guard import SpeechJudge
 from streamsv.engine.verification import VerificationSession
 from streamsv.scoring.calibration import Calibration
 from streamsv.scoring.takeover import TakeoverModel
@@ -21,11 +19,6 @@ from streamsv.voiceprints import Voiceprint
 def bundled(name: str) -> Path:
     """The path of a file that is packaged in ``streamsv/models``."""
     return Path(str(resources.files("streamsv.models"))) / name
-
-
-@functools.cache
-def _bundled_judge() -> SpeechJudge:
-    return SpeechJudge.load(bundled("guard.json"))
 
 
 class Engine:
@@ -50,7 +43,6 @@ class Engine:
             takeover.check_fingerprint(encoder.fingerprint)
         self.encoder = encoder
         self.takeover = takeover
-        self.judge = _bundled_judge()
         self.calibration = calibration
         self.config = config or EngineConfig()
 
@@ -94,7 +86,6 @@ class Engine:
             self.config,
             claimed,
             audio or AudioFormat(),
-            judge=self.judge,
             takeover=self.takeover,
         )
 
@@ -109,7 +100,6 @@ class Engine:
             voiceprints,
             audio or AudioFormat(),
             mode="identify",
-            judge=self.judge,
             takeover=self.takeover,
         )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamsv.audio import SAMPLE_RATE, AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
-from streamsv.engine.guard import SpeechGuard, SpeechJudge
+from streamsv.engine.guard import SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
@@ -52,7 +52,6 @@ class VerificationSession(Session):
         voiceprints: Sequence[Voiceprint],
         audio: AudioFormat,
         mode: str = "verify",
-        judge: SpeechJudge | None = None,
         takeover: TakeoverModel | None = None,
     ) -> None:
         if mode not in ("verify", "identify"):
@@ -95,7 +94,7 @@ class VerificationSession(Session):
             self._lines.append((float(slope), float(offset), known.index(channel)))
         self._columns = np.array(self._lines).T if len(self._lines) > _FEW else None
         self._quality = QualityWatch(config.quality)
-        self._guard = SpeechGuard(judge, config.guard) if judge and config.guard.is_on else None
+        self._guard = SpeechGuard.of(encoder, config.guard)
         self._takeover = TakeoverWatch(takeover) if takeover else None
         self._was_held_back = False
         self._decisions_due = 1 if mode == "identify" else len(speakers)
@@ -118,7 +117,7 @@ class VerificationSession(Session):
         self._hops_scored += 1
         self._latest = self._scores(embedding, hop.number + 1)
         if self._guard is not None:
-            self._guard.hear(hop.pcm)
+            self._guard.hear(self._state)
         is_other = self._guard is not None and self._guard.is_surely_no_speech
         at_s, net_speech_s, levels = hop.at_s, hop.net_speech_s, hop.levels
         events: list[Event] = []

@@ -4,7 +4,8 @@ Inputs: ``pcm`` (batch, 1280) float32 at 16 kHz, and ``state.<name>`` for every 
 Outputs: ``embedding`` (batch, dimension) of unit length, ``next.<name>``, and
 ``log_precision`` (batch,) where the pooling gives one. The batch axis is free. The metadata
 carries configuration, fingerprint, licence and the initial state, so the runtime needs nothing
-but the file.
+but the file. A speech head (`streamsv.nn.guard`) adds the states ``guard.*``, in which its
+evidence is read, and leaves the fingerprint as it is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from torch import Tensor, nn
 
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.nn.frontend import SAMPLE_RATE
-from streamsv.nn.streaming import State
+from streamsv.nn.guard import SpeechHead, check_student, digest
+from streamsv.nn.streaming import State, named, part
 from streamsv.nn.student import Student
 
 FORMAT_VERSION = "1"
@@ -55,9 +57,10 @@ def fingerprint(student: Student) -> str:
 class _OneHop(nn.Module):
     """The graph's signature: PCM and a flat list of states in, embedding and states out."""
 
-    def __init__(self, student: Student, names: list[str]) -> None:
+    def __init__(self, student: Student, head: SpeechHead | None, names: list[str]) -> None:
         super().__init__()
         self.student = student
+        self.head = head
         self.names = names
 
     def forward(self, pcm: Tensor, states: list[Tensor]) -> tuple[Tensor, ...]:
@@ -66,7 +69,16 @@ class _OneHop(nn.Module):
         outputs = [details.embedding[:, 0]]
         if details.log_precision is not None:
             outputs.append(details.log_precision[:, 0])
+        if self.head is not None:
+            heard = torch.cat([details.hidden[tap] for tap in self.head.config.taps], dim=2)
+            _, guard = self.head.step(heard, part(state, "guard"))
+            following |= named("guard", guard)
         return (*outputs, *(following[name] for name in self.names))
+
+
+def _initial(student: Student, head: SpeechHead | None, batch: int) -> State:
+    guard = {} if head is None else named("guard", head.init_state(batch))
+    return student.init_state(batch) | guard
 
 
 def _encoded(initial: State) -> str:
@@ -80,13 +92,20 @@ def _encoded(initial: State) -> str:
     return json.dumps(described)
 
 
-def export(student: Student, path: Path, card: Mapping[str, Any]) -> Exported:
+def export(
+    student: Student, path: Path, card: Mapping[str, Any], head: SpeechHead | None = None
+) -> Exported:
     """Write ``student`` to ``path``; ``card`` is kept in the metadata for people to read.
 
-    ``student`` itself is left as it is, in its mode and on its device.
+    ``student`` and ``head`` are left as they are, in their mode and on their device. Raises
+    ModelMismatch for a head that was fitted to another student.
     """
     student = copy.deepcopy(student).cpu().eval()
-    initial = {name: tensor.clone() for name, tensor in student.init_state(2).items()}
+    mark = fingerprint(student)
+    if head is not None:
+        check_student(head, mark)
+        head = copy.deepcopy(head).cpu().eval()
+    initial = {name: tensor.clone() for name, tensor in _initial(student, head, 2).items()}
     names = list(initial)
     arguments = (torch.zeros(2, HOP_SAMPLES), [initial[name] for name in names])
     batch = torch.export.Dim("batch", min=1, max=4096)
@@ -98,7 +117,7 @@ def export(student: Student, path: Path, card: Mapping[str, Any]) -> Exported:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _OneHop(student, names),
+            _OneHop(student, head, names),
             arguments,
             input_names=["pcm", *(f"state.{name}" for name in names)],
             output_names=[*outputs, *(f"next.{name}" for name in names)],
@@ -114,7 +133,6 @@ def export(student: Student, path: Path, card: Mapping[str, Any]) -> Exported:
     # What is computed from weights alone is computed here, however large it is.
     optimizer.optimize(model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     proto = ir.serde.serialize_model(model)
-    mark = fingerprint(student)
     metadata = {
         "streamsv.format": FORMAT_VERSION,
         "streamsv.config": json.dumps(student.config.to_dict(), sort_keys=True),
@@ -122,9 +140,12 @@ def export(student: Student, path: Path, card: Mapping[str, Any]) -> Exported:
         "streamsv.license": LICENSE,
         "streamsv.hop_samples": str(HOP_SAMPLES),
         "streamsv.sample_rate": str(SAMPLE_RATE),
-        "streamsv.initial_state": _encoded(student.init_state(1)),
+        "streamsv.initial_state": _encoded(_initial(student, head, 1)),
         "streamsv.card": json.dumps(dict(card), sort_keys=True),
     }
+    if head is not None:
+        guard = {"digest": digest(head), "fitted_on": head.fitted_on}
+        metadata["streamsv.guard"] = json.dumps(guard, sort_keys=True)
     onnx.helper.set_model_props(proto, metadata)
     proto.doc_string = ""
     for node in proto.graph.node:

@@ -18,6 +18,9 @@ def test_facts_card_and_calibration_are_shown(call):
     assert model["config"] == engine.encoder.config
     assert model["card"] == engine.encoder.card
     assert model["fitted_on"] == dict(engine.calibration.fitted_on)
+    assert model["speech_guard"] == engine.encoder.speech_head["digest"]
+    assert model["speech_guard_fitted_on"] == engine.encoder.speech_head["fitted_on"]
+    assert model["speech_guard"] in said.out
 
 
 def test_the_card_beside_another_model_is_its_card(call, tmp_path):

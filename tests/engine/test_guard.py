@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.utils
 import pytest
 
 from streamsv.audio import encode_s16le
+from streamsv.encoder import Encoder
 from streamsv.engine import Engine, bundled
-from streamsv.engine.guard import GuardConfig, SpeechGuard, SpeechJudge
+from streamsv.engine.guard import HEARD, GuardConfig, SpeechGuard
 from streamsv.errors import ConfigError
 from streamsv.events import DecisionMade, Event, Quality, QualityWarning, Reason, Verdict
 from streamsv.scoring.policy import DecisionConfig
@@ -159,51 +163,63 @@ def test_a_looped_vowel_of_a_real_voice_is_not_accepted_for_another(
         assert not (isinstance(event, DecisionMade) and event.verdict is Verdict.ACCEPT)
 
 
-def test_the_guard_hears_the_same_however_the_sound_is_cut(voice: Any) -> None:
-    judge = SpeechJudge.load(bundled("guard.json"))
-    pcm = voice("a", 4)
-    logits = []
-    for size in (1_280, 977, 64_000):
-        guard = SpeechGuard(judge, GuardConfig())
-        for start in range(0, len(pcm), size):
-            guard.hear(pcm[start : start + size])
-        logits.append(guard.speech_logit)
-    assert logits[0] == logits[1] == logits[2]
-
-
 def test_nothing_is_speech_before_anything_was_heard() -> None:
-    guard = SpeechGuard(SpeechJudge.load(bundled("guard.json")), GuardConfig())
+    guard = SpeechGuard(GuardConfig())
     assert guard.speech_logit is None
     assert not guard.is_speech
     assert not guard.is_surely_no_speech
+
+
+def test_the_guard_reads_the_mean_log_odds_in_the_state() -> None:
+    guard = SpeechGuard(GuardConfig(min_speech_logit=1.0))
+    found = []
+    for logits, hops in ((18.0, 9.0), (5.0, 10.0), (-20.0, 11.0), (15.0, 12.0)):
+        guard.hear({HEARD: np.array([[[logits, hops]]], np.float32)})
+        found.append((guard.speech_logit, guard.is_speech))
+    assert [is_speech for _, is_speech in found] == [True, False, False, True]
+    assert found[-1][0] == pytest.approx(1.25)
+
+
+def test_what_is_surely_no_speech_is_so_after_a_second() -> None:
+    guard = SpeechGuard(GuardConfig())
+    judged = []
+    for hop in range(1, 16):
+        guard.hear({HEARD: np.array([[[-4.0 * hop, 8.0 + hop]]], np.float32)})
+        judged.append(guard.is_surely_no_speech)
+    assert judged == [False] * 12 + [True] * 3
+
+
+def test_a_model_without_a_speech_head_loads_and_has_no_guard(
+    eager: Any, tmp_path: Path, voiceprints: Any, heard: Any
+) -> None:
+    engine = eager()
+    path = tmp_path / "plain.onnx"
+    onnx.save(without_head(onnx.load(bundled("default.onnx"))), path)
+    encoder = Encoder(path)
+    assert encoder.speech_head == {}
+    assert SpeechGuard.of(encoder, GuardConfig()) is None
+    assert SpeechGuard.of(engine.encoder, GuardConfig()) is not None
+    calibration = dataclasses.replace(engine.calibration, model_sha256=None)
+    plain = Engine(encoder, calibration, engine.config)
+    tone = leveled(SOUNDS["dial tone"]())
+    assert decision_of(heard(plain.verify(voiceprints["a"]), tone)).verdict is Verdict.ACCEPT
+
+
+def without_head(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as it would be exported without a speech head."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    del metadata["streamsv.guard"]
+    states = json.loads(metadata["streamsv.initial_state"])
+    kept = {name: state for name, state in states.items() if not name.startswith("guard.")}
+    metadata["streamsv.initial_state"] = json.dumps(kept)
+    inputs = ["pcm", *(f"state.{name}" for name in kept)]
+    outputs = ["embedding", *(f"next.{name}" for name in kept)]
+    plain = onnx.utils.Extractor(model).extract_model(inputs, outputs)
+    onnx.helper.set_model_props(plain, metadata)
+    return plain
 
 
 @pytest.mark.parametrize("logit", [5.0, -4.5, float("nan")])
 def test_an_impossible_threshold_is_refused(logit: float) -> None:
     with pytest.raises(ConfigError, match="min_speech_logit"):
         GuardConfig(min_speech_logit=logit)
-
-
-def test_a_guard_is_read_as_it_was_written(tmp_path: Path) -> None:
-    judge = SpeechJudge.load(bundled("guard.json"))
-    judge.save(tmp_path / "guard.json")
-    again = SpeechJudge.load(tmp_path / "guard.json")
-    measures = np.linspace(-2, 2, len(judge.center))
-    assert again.logit(measures) == pytest.approx(judge.logit(measures), abs=1e-4)
-
-
-@pytest.mark.parametrize("damage", ["{", "[]", '{"format": "streamsv-guard"}'])
-def test_a_damaged_guard_is_refused_by_name(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "guard.json"
-    path.write_text(damage)
-    with pytest.raises(ConfigError, match=r"guard\.json"):
-        SpeechJudge.load(path)
-
-
-def test_a_guard_with_a_number_missing_is_refused(tmp_path: Path) -> None:
-    content = json.loads(bundled("guard.json").read_text())
-    content["scale"].pop()
-    path = tmp_path / "guard.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="speech guard"):
-        SpeechJudge.load(path)

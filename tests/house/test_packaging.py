@@ -29,7 +29,6 @@ NEEDED = (
     "streamsv/models/default.onnx",
     "streamsv/models/default.calibration.json",
     "streamsv/models/default.takeover.npz",
-    "streamsv/models/guard.json",
     "streamsv/models/CARD.md",
 )
 """What an installed copy reads at run time besides its own code."""

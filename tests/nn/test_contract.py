@@ -20,6 +20,7 @@ import streamsv.nn
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES, ModelConfig
 from streamsv.nn.convolution import DepthwiseConv, GroupedConv, StridedConv
 from streamsv.nn.frontend import LogMel, LogMelFrontEnd, NormedConv, WaveformFrontEnd
+from streamsv.nn.guard import HeadConfig, SpeechHead
 from streamsv.nn.memory import RunningSummary, ToeplitzMixing
 from streamsv.nn.mixer import ChannelMixing, HalfRate, MixerBlock, TokenMixing
 from streamsv.nn.pooling import AttentiveStatistics, XiPooling
@@ -84,6 +85,7 @@ CASES = [
     Case("waveform front end", lambda: WaveformFrontEnd(SMALL), (1,), 8),
     Case("attentive statistics", lambda: AttentiveStatistics(SMALL), (20,), 12),
     Case("xi pooling", lambda: XiPooling(SMALL), (20,), 12),
+    Case("speech head", lambda: SpeechHead(HeadConfig(dim=8, measures=5, hidden=6)), (16,), 12),
     Case("student", lambda: Student(ModelConfig()), (), 5),
     Case("student, Toeplitz and xi", lambda: Student(TOEPLITZ), (), 6),
     Case("student, waveform and local", lambda: Student(LOCAL), (), 6),

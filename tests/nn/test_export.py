@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 import streamsv
 from streamsv.encoder import Encoder
+from streamsv.errors import ModelLoadError, ModelMismatch
 from streamsv.nn.config import HOP_SAMPLES, ModelConfig
 from streamsv.nn.export import FORMAT_VERSION, LICENSE, export, fingerprint
 from streamsv.nn.frontend import SAMPLE_RATE, LogMel
+from streamsv.nn.guard import HeadConfig, SpeechHead, digest, load_head, save_head
 from streamsv.nn.student import Student
 
 BUNDLED = Path(streamsv.__file__).parent / "models" / "default.onnx"
@@ -268,4 +270,70 @@ def test_the_bundled_model_names_the_states_of_its_configuration() -> None:
     encoder = Encoder(BUNDLED)
     student = Student(ModelConfig.from_dict(encoder.config))
     expected = {name: tuple(tensor.shape) for name, tensor in student.init_state(1).items()}
-    assert {name: array.shape for name, array in encoder.initial_state().items()} == expected
+    shapes = {name: array.shape for name, array in encoder.initial_state().items()}
+    assert {k: v for k, v in shapes.items() if not k.startswith("guard.")} == expected
+
+
+def random_head(student: Student) -> SpeechHead:
+    torch.manual_seed(1)
+    head = SpeechHead(HeadConfig(taps=(0, 1, 2), dim=DEFAULT.dim, measures=9, hidden=7)).eval()
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.3)
+    head.student, head.fitted_on = fingerprint(student), {"by": "a test"}
+    return head
+
+
+@torch.no_grad()
+def test_a_speech_head_rides_along_and_changes_nothing_else(tmp_path: Path, clips: Any) -> None:
+    student = random_student(DEFAULT)
+    head = random_head(student)
+    pair = [
+        Encoder(export(student, tmp_path / name, {}, each).path)
+        for name, each in (("with.onnx", head), ("without.onnx", None))
+    ]
+    guarded, plain = pair
+    assert guarded.fingerprint == plain.fingerprint == fingerprint(student)
+    assert guarded.speech_head == {"digest": digest(head), "fitted_on": {"by": "a test"}}
+    assert plain.speech_head == {}
+
+    hops = loop(clips.pcm("voice_a_call"), 60)
+    details, _ = student.step_details(torch.from_numpy(hops.reshape(1, -1)), student.init_state(1))
+    whole = torch.cat([details.hidden[tap] for tap in head.config.taps], dim=2)
+    expected = head(whole)[0]
+    state, other = guarded.initial_state(), plain.initial_state()
+    for hop, pcm in enumerate(hops):
+        embedding, state = guarded.step(pcm[None], state)
+        same, other = plain.step(pcm[None], other)
+        np.testing.assert_allclose(embedding, same, rtol=0, atol=1e-6)
+        logits, heard = state["guard.heard"][0, 0]
+        assert logits / heard == pytest.approx(float(expected[hop]), abs=1e-3)
+    assert set(state) - set(other) == {"guard.moments", "guard.heard"}
+    assert float(expected.std()) > 0.01
+
+
+def test_a_head_of_another_student_is_refused(tmp_path: Path) -> None:
+    student = random_student(DEFAULT)
+    head = random_head(student)
+    with torch.no_grad():
+        student.embed.bias[0] += 1
+    with pytest.raises(ModelMismatch, match=r"training\.guard"):
+        export(student, tmp_path / "model.onnx", {}, head)
+
+
+def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
+    head = random_head(random_student(DEFAULT))
+    save_head(head, tmp_path / "head.pt")
+    again = load_head(tmp_path / "head.pt")
+    assert digest(again) == digest(head)
+    assert (again.student, again.fitted_on) == (head.student, head.fitted_on)
+    with torch.no_grad():
+        again.draw.bias[0] += 1e-6
+    assert digest(again) != digest(head)
+
+
+def test_what_is_no_head_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "head.pt"
+    torch.save({"weights": {}}, path)
+    with pytest.raises(ModelLoadError, match=r"head\.pt"):
+        load_head(path)
