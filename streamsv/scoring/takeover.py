@@ -4,9 +4,11 @@ The network's attentive pooling keeps exact moments of everything heard so far. 
 before a moment can be taken out again, by the pairwise update of Chan, Golub and LeVeque (1979)
 read backwards, and the network's last layer makes an embedding of the rest: the voice of the last
 five seconds, at the cost of one small matrix product and no second pass through the network. It is
-compared with the voiceprint and with the voice of the call before that window; where the mean of
-the two cosines falls below a threshold that was fitted on calls spliced from two people, somebody
-else is speaking (``python -m training.takeover``).
+compared with the voiceprint and with the voice of the call before that window. How alike the
+windows of one voice are differs from call to call, so a share of what they were in this call so
+far is taken off the mean of the two cosines; where the rest falls below a threshold, somebody else
+is speaking. Share and threshold are fitted on calls spliced from two people (``python -m
+training.takeover``).
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ STEP_HOPS = 6
 WINDOW_STEPS = 10
 """Looks to a window: 4.8 s of net speech."""
 
+USUAL_LOOKS = 6
+"""How many looks of an earlier call the usual likeness counts for, before this call has its own."""
+
 STATE = {name: f"pool.{name}" for name in ("peak", "weight", "mean", "spread")}
 """Where the moments stand in the network's state."""
 
@@ -53,11 +58,14 @@ class TakeoverModel:
     weight, bias:
         Its last layer: (2 channels, dimension) and (dimension,).
     threshold:
-        Mean of the two cosines below which another voice speaks.
+        Likeness, less the share of what was usual, below which another voice speaks.
     lag_s:
         Net speech from a change to its notice, the median of the fit.
     fitted_on:
         What it was fitted on and what it measured there.
+    own_share, usual:
+        The share that is taken off, and the likeness of windows of one voice in the calls of the
+        fit, where a call begins. A file of an earlier release has neither: 0.
     """
 
     fingerprint: str
@@ -66,6 +74,8 @@ class TakeoverModel:
     threshold: float
     lag_s: float
     fitted_on: dict[str, Any] = dataclasses.field(default_factory=dict)
+    own_share: float = 0.0
+    usual: float = 0.0
 
     def embedding(self, now: Moments, before: Moments) -> Floats:
         """The unit-length embedding (dimension,) of what was pooled between two moments."""
@@ -91,6 +101,8 @@ class TakeoverModel:
             "fingerprint": self.fingerprint,
             "threshold": self.threshold,
             "lag_s": self.lag_s,
+            "own_share": self.own_share,
+            "usual": self.usual,
             "fitted_on": self.fitted_on,
         }
         np.savez_compressed(
@@ -115,6 +127,8 @@ class TakeoverModel:
                 float(described["threshold"]),
                 float(described["lag_s"]),
                 dict(described["fitted_on"]),
+                float(described.get("own_share", 0.0)),
+                float(described.get("usual", 0.0)),
             )
         except Exception as error:  # zip, numpy and JSON errors share no base
             raise ModelLoadError(
@@ -153,6 +167,36 @@ class _Look:
     at_s: float
 
 
+class OwnVoice:
+    """How alike the windows of a call were, up to the last one that ended before this begins."""
+
+    def __init__(self) -> None:
+        self._latest: collections.deque[float] = collections.deque()
+        self.total = 0.0
+        self.looks = 0
+
+    def before_this(self, usual: float) -> float:
+        """The mean likeness so far, as if `USUAL_LOOKS` of ``usual`` had come first."""
+        return (self.total + USUAL_LOOKS * usual) / (self.looks + USUAL_LOOKS)
+
+    def next_look(self) -> None:
+        """A look is about to be taken: what no longer overlaps with it counts from now on."""
+        if len(self._latest) == WINDOW_STEPS:
+            self.total += self._latest.popleft()
+            self.looks += 1
+
+    def add(self, likeness: float) -> None:
+        """What this look found."""
+        self._latest.append(likeness)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Watched:
+    voiceprint: Floats
+    since: int
+    own: OwnVoice = dataclasses.field(default_factory=OwnVoice)
+
+
 class TakeoverWatch:
     """Watches one call for the voices that were accepted in it."""
 
@@ -161,14 +205,14 @@ class TakeoverWatch:
         self._looks: collections.deque[_Look] = collections.deque(maxlen=WINDOW_STEPS + 1)
         self._hops = 0
         self._now: tuple[Floats, Moments, float] | None = None
-        self._accepted: dict[str, tuple[Floats, int]] = {}
+        self._accepted: dict[str, _Watched | None] = {}
 
     def accept(self, speaker: str, voiceprint: Floats) -> None:
         """Watch for ``speaker`` from here on; ``voiceprint`` (dimension,), unit length.
 
         The first window begins here: what was heard before it was that speaker.
         """
-        self._accepted.setdefault(speaker, (voiceprint, self._hops))
+        self._accepted.setdefault(speaker, _Watched(voiceprint, self._hops))
         if not self._looks and self._now is not None:
             self._look(*self._now)
 
@@ -190,20 +234,22 @@ class TakeoverWatch:
             return []
         moments = self._look(embedding, state, at_s)
         first = self._hops - WINDOW_STEPS * STEP_HOPS
-        due = [who for who, (_, since) in self._accepted.items() if first >= since]
+        due = [(who, one) for who, one in self._accepted.items() if one and first >= one.since]
         if not due or not is_speech or len(self._looks) <= WINDOW_STEPS:
             return []
         before = self._looks[0]
         window = self._model.embedding(moments, before.moments)
-        likeness = float(window @ before.embedding)
-        changed = [
-            who
-            for who in due
-            if (float(window @ self._accepted[who][0]) + likeness) / 2 < self._model.threshold
-        ]
-        for who in changed:
-            # Never due again, and never accepted anew by the same verdict.
-            self._accepted[who] = (self._accepted[who][0], 2**62)
+        to_call = float(window @ before.embedding)
+        changed = []
+        for who, one in due:
+            likeness = (float(window @ one.voiceprint) + to_call) / 2
+            one.own.next_look()
+            usual = self._model.own_share * one.own.before_this(self._model.usual)
+            if likeness - usual < self._model.threshold:
+                changed.append(who)
+                # Never due again, and never accepted anew by the same verdict.
+                self._accepted[who] = None
+            one.own.add(likeness)
         hop_s_back = round(self._model.lag_s / (0.08 * STEP_HOPS))
         then = self._looks[max(len(self._looks) - 1 - hop_s_back, 0)]
         return [(who, then.at_s) for who in changed]

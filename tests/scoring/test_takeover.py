@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from streamsv.errors import ModelLoadError, ModelMismatch
 from streamsv.scoring.takeover import (
     STATE,
     STEP_HOPS,
+    USUAL_LOOKS,
     WINDOW_STEPS,
+    OwnVoice,
     TakeoverModel,
     TakeoverWatch,
     moments_between,
@@ -45,11 +48,13 @@ def test_what_is_left_without_the_past_is_what_came_after_it(seed: int, old: int
     np.testing.assert_allclose(variance, rest["spread"] / rest["weight"], atol=1e-3)
 
 
-def model(threshold: float = 0.3) -> TakeoverModel:
+def model(threshold: float = 0.3, own_share: float = 0.0) -> TakeoverModel:
     """Whose embedding is the pooled mean, less its average, and unit length."""
     weight = np.concatenate([np.eye(CHANNELS), np.zeros((CHANNELS, CHANNELS))])
     bias = np.zeros(CHANNELS, np.float32)
-    return TakeoverModel("f" * 64, weight.astype(np.float32), bias, threshold, 2.0)
+    return TakeoverModel(
+        "f" * 64, weight.astype(np.float32), bias, threshold, 2.0, {}, own_share, usual=0.9
+    )
 
 
 class Call:
@@ -81,9 +86,12 @@ def unit(voice: Any) -> Any:
 
 
 def heard(
-    plan: list[tuple[str, int]], accept_at: int = 40, is_speech: bool = True
+    plan: list[tuple[str, int]],
+    accept_at: int = 40,
+    is_speech: bool = True,
+    used: TakeoverModel | None = None,
 ) -> list[tuple[int, str, float]]:
-    call, watch, found = Call(), TakeoverWatch(model()), []
+    call, watch, found = Call(), TakeoverWatch(used or model()), []
     for voice, hops in plan:
         for _ in range(hops):
             embedding, state, at_s = call.hop(voice)
@@ -99,6 +107,34 @@ def test_another_voice_is_noticed_once_and_the_change_is_dated() -> None:
     assert who == "alice"
     assert 150 < hop <= 150 + WINDOW_HOPS
     assert changed_at_s == pytest.approx(150 * 0.08, abs=2.5)
+
+
+def test_a_voice_that_was_alike_so_far_is_held_to_it() -> None:
+    plan = [("alice", 150), ("bob", 150)]
+    # Bob's windows are never below -1; less 0.9 of what Alice's were, they are.
+    assert heard(plan, used=model(threshold=-1.0)) == []
+    ((hop, who, _),) = heard(plan, used=model(threshold=-1.0, own_share=0.9))
+    assert who == "alice"
+    assert 150 < hop <= 150 + WINDOW_HOPS
+    assert heard([("alice", 400)], used=model(threshold=-1.0, own_share=0.9)) == []
+
+
+def test_what_a_window_overlaps_is_not_yet_its_own_past() -> None:
+    own = OwnVoice()
+    for likeness in range(WINDOW_STEPS):
+        own.next_look()
+        assert own.before_this(0.5) == 0.5
+        own.add(likeness)
+    own.next_look()
+    assert own.before_this(0.5) == pytest.approx(0.5 * USUAL_LOOKS / (USUAL_LOOKS + 1))
+
+
+def test_a_file_of_an_earlier_release_takes_nothing_off(tmp_path: Path) -> None:
+    path = tmp_path / "old.takeover.npz"
+    made = model()
+    described = {"fingerprint": "f" * 64, "threshold": 0.3, "lag_s": 2.0, "fitted_on": {}}
+    np.savez(path, weight=made.weight, bias=made.bias, described=json.dumps(described))
+    assert TakeoverModel.load(path).own_share == 0.0
 
 
 def test_the_same_voice_goes_on_unremarked() -> None:
@@ -119,10 +155,11 @@ def test_what_is_no_speech_is_nobody_else() -> None:
 
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "some.takeover.npz"
-    model().save(path)
+    model(own_share=0.6).save(path)
     again = TakeoverModel.load(path)
     np.testing.assert_array_equal(again.weight, model().weight)
     assert (again.fingerprint, again.threshold, again.lag_s) == ("f" * 64, 0.3, 2.0)
+    assert (again.own_share, again.usual) == (0.6, 0.9)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"{}"])
