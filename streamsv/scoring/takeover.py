@@ -204,7 +204,6 @@ class TakeoverWatch:
         self._model = model
         self._looks: collections.deque[_Look] = collections.deque(maxlen=WINDOW_STEPS + 1)
         self._hops = 0
-        self._now: tuple[Floats, Moments, float] | None = None
         self._accepted: dict[str, _Watched | None] = {}
 
     def accept(self, speaker: str, voiceprint: Floats) -> None:
@@ -213,8 +212,6 @@ class TakeoverWatch:
         The first window begins here: what was heard before it was that speaker.
         """
         self._accepted.setdefault(speaker, _Watched(voiceprint, self._hops))
-        if not self._looks and self._now is not None:
-            self._look(*self._now)
 
     def hear(
         self, embedding: Floats, state: Moments, at_s: float, is_speech: bool = True
@@ -222,17 +219,14 @@ class TakeoverWatch:
         """One more hop: whom another voice took over from, and when, in media time.
 
         ``embedding`` (dimension,) is the network's, of the call so far, ``state`` its state with
-        a batch of one; both are to stay as they are until the next call or :meth:`accept`. Each
-        speaker is given once, and nobody while what is heard is no speech.
+        a batch of one. Each speaker is given once, and nobody while what is heard is no speech.
         """
         self._hops += 1
         if self._hops % STEP_HOPS:
-            self._now = None
             return []
-        if not self._accepted:  # then no window can begin before this hop
-            self._now = embedding, state, at_s
-            return []
-        moments = self._look(embedding, state, at_s)
+        # Copies, because a batching driver writes the next step into the same arrays.
+        moments = {name: np.array(state[key]).reshape(-1) for name, key in STATE.items()}
+        self._looks.append(_Look(moments, embedding.copy(), at_s))
         first = self._hops - WINDOW_STEPS * STEP_HOPS
         due = [(who, one) for who, one in self._accepted.items() if one and first >= one.since]
         if not due or not is_speech or len(self._looks) <= WINDOW_STEPS:
@@ -253,9 +247,3 @@ class TakeoverWatch:
         hop_s_back = round(self._model.lag_s / (0.08 * STEP_HOPS))
         then = self._looks[max(len(self._looks) - 1 - hop_s_back, 0)]
         return [(who, then.at_s) for who in changed]
-
-    def _look(self, embedding: Floats, state: Moments, at_s: float) -> Moments:
-        # Copies, because a batching driver writes the next step into the same arrays.
-        moments = {name: np.array(state[key]).reshape(-1) for name, key in STATE.items()}
-        self._looks.append(_Look(moments, embedding.copy(), at_s))
-        return moments
