@@ -259,7 +259,7 @@ def _fit_without(clips: Sequence[Clip], heard: Heard, config: HeadConfig, fold: 
 
 
 def _part(heard: Heard, numbers: Sequence[int]) -> Heard:
-    rows = torch.tensor(numbers)
+    rows = torch.tensor(numbers, dtype=torch.long)
     return Heard(heard.hops[rows], heard.counts[rows], heard.speech[rows])
 
 
@@ -295,7 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip, to try")
+    parser.add_argument(
+        "--every", type=int, default=1, help="take every n-th clip only, to try it out"
+    )
     chosen = parser.parse_args(arguments)
     student = load_student(chosen.checkpoint)
     config = HeadConfig(dim=student.config.dim)

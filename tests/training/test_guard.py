@@ -105,7 +105,7 @@ def test_the_command_leaves_a_head_that_the_export_takes(data: Path, tmp_path: P
     save_checkpoint(tmp_path / "checkpoint.pt", content)
     output = tmp_path / "head.pt"
     command = [str(data), str(tmp_path / "checkpoint.pt"), "-o", str(output)]
-    guard.main([*command, "--processes", "1", "--every", "40"])
+    guard.main([*command, "--processes", "1", "--every", "41"])
     head = load_head(output)
     assert head.student == fingerprint(student)
     assert head.fitted_on["cross_validated"]["music"]["clips"] > 0
