@@ -56,9 +56,9 @@ def test_without_the_telephone_there_is_only_what_the_sets_have(
     engine: Engine, make_set: Any, tmp_path: Path
 ) -> None:
     tiny = make_set(tmp_path / "tiny", cuts=CUTS, trials=TRIALS)
-    fitted, compared = refit(engine, [tiny], telephone_too=False, least_speakers=3)
-    assert list(fitted.calibration.channels) == ["wideband"]
-    assert {row.net_speech_s for row in compared} <= {1.0, 3.0}
+    found = refit(engine, [tiny], telephone_too=False, least_speakers=3)
+    assert list(found.fitted.calibration.channels) == ["wideband"]
+    assert {row.net_speech_s for row in found.compared} <= {1.0, 3.0}
 
 
 def test_people_of_two_sets_are_different(engine: Engine, make_set: Any, tmp_path: Path) -> None:
