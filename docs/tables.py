@@ -34,11 +34,12 @@ def main(arguments: list[str]) -> int:
     if name == LEFT_OUT:
         for file in files:
             fitted_on = json.loads(Path(file).read_text(encoding="utf-8"))["fitted_on"]
-            made = [
-                unseen_evidence_table(fitted_on["left_out"]),
-                unseen_calls_table(fitted_on["left_out"]),
-                patience_table(fitted_on["long_calls"]),
-            ]
+            made = []
+            if "left_out" in fitted_on:
+                made.append(unseen_evidence_table(fitted_on["left_out"]))
+                made.append(unseen_calls_table(fitted_on["left_out"]))
+            if "long_calls" in fitted_on:
+                made.append(patience_table(fitted_on["long_calls"]))
             sys.stdout.write("\n".join(table.markdown() for table in made))
         return 0
     reports = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]

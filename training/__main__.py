@@ -65,7 +65,11 @@ def export_stage(config: TrainConfig, output: Path | None) -> None:
 
 
 def calibrate_stage(
-    config: TrainConfig, output: Path | None, sets: Sequence[Path], cache: Path | None
+    config: TrainConfig,
+    output: Path | None,
+    sets: Sequence[Path],
+    cache: Path | None,
+    talk_on: bool,
 ) -> None:
     """Fit the calibration of the exported model on evaluation sets, and write it beside it.
 
@@ -86,7 +90,7 @@ def calibrate_stage(
         TrackReader(Encoder(model), cache=cache),
         [load_set(folder) for folder in sets],
         leave_out=len(sets) > 1,
-        talk_on=True,
+        talk_on=talk_on,
     )
     calibration = found.fitted.calibration
     target = model.with_suffix(".calibration.json")
@@ -137,6 +141,11 @@ def main() -> int:
     parser.add_argument(
         "--cache", type=Path, help="calibrate: a folder that keeps what was heard for another fit"
     )
+    parser.add_argument(
+        "--talk-on",
+        action="store_true",
+        help="calibrate: also let every stranger talk for three minutes",
+    )
     parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
     arguments = parser.parse_args()
     wanted = {"calibrate": 1, "evaluate": 2}.get(arguments.stage, 0)
@@ -154,7 +163,9 @@ def main() -> int:
         elif arguments.stage == "export":
             export_stage(config, arguments.output)
         elif arguments.stage == "calibrate":
-            calibrate_stage(config, arguments.output, arguments.sets, arguments.cache)
+            calibrate_stage(
+                config, arguments.output, arguments.sets, arguments.cache, arguments.talk_on
+            )
         else:
             trials, *roots = arguments.sets
             evaluate_stage(config, trials, roots, arguments.crops, arguments.models)

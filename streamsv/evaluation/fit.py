@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamsv import __version__
-from streamsv.encoder import Encoder
-from streamsv.engine import EngineConfig
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.achieved import Achieved, achieved
 from streamsv.evaluation.evidence import (
@@ -39,7 +36,7 @@ from streamsv.evaluation.stopping import (
     rule_of,
     spending_of,
 )
-from streamsv.evaluation.tracks import Recording, Track, TrackReader, TracksProgress
+from streamsv.evaluation.tracks import Recording, Track, TrackReader
 from streamsv.scoring.calibration import MIXED, Calibration, Line
 from streamsv.scoring.metrics import cllr, eer, min_cllr
 from streamsv.scoring.rules import StoppingRule
@@ -93,41 +90,18 @@ class Fitted:
     achieved: tuple[Achieved, ...]
 
 
-def fit_sets(
-    encoder: Encoder,
-    sets: Sequence[EvaluationSet],
-    telephone_too: bool = True,
-    config: EngineConfig | None = None,
-    least_speakers: int = LEAST_SPEAKERS,
-    spending: str = "obrien-fleming",
-    cache: Path | None = None,
-    progress: TracksProgress | None = None,
-) -> Fitted:
-    """The calibration of ``encoder`` on ``sets``, for each channel that occurs in them.
-
-    With ``telephone_too`` the trials of wideband recordings are also heard through 8 kHz mu-law,
-    on both sides and on the side of the test alone (``mixed``). ``config`` holds the gate to hear
-    with. ``cache`` is a folder that keeps tracks for another fit. People of different sets are
-    taken for different people.
-
-    Raises `EvaluationSetError` when a channel has too few people, or when its targets do not
-    score above its impostors; `ConfigError` for an unknown ``spending``.
-    """
-    spending_of(spending)
-    reader = TrackReader(encoder, config, cache, progress)
-    material = gathered(reader, sets, telephone_too)
-    fitted = fit_material(encoder.fingerprint, material, least_speakers, spending)
-    calibration = replace(fitted.calibration, model_sha256=encoder.file_sha256)
-    return replace(fitted, calibration=calibration)
-
-
 def fit_material(
     fingerprint: str,
     material: Material,
     least_speakers: int = LEAST_SPEAKERS,
     spending: str = "obrien-fleming",
 ) -> Fitted:
-    """Evidence and rules of cosines at hand. Raises `EvaluationSetError` as `fit_sets` does."""
+    """Evidence and rules of cosines at hand, for each channel that occurs in them.
+
+    Raises `EvaluationSetError` when a channel has fewer than ``least_speakers`` people or its
+    targets do not score above its impostors; `ConfigError` for an unknown ``spending``.
+    """
+    spending_of(spending)
     lines = fit_evidence(material, least_speakers)
     rules, found = _fit_rules(material, lines, spending)
     counts = {channel: _described(material.trials, channel, lines) for channel in sorted(lines)}
@@ -151,7 +125,7 @@ def fit_material(
 
 
 def fit_evidence(material: Material, least_speakers: int = LEAST_SPEAKERS) -> dict[str, Line]:
-    """The line of each channel. Raises `EvaluationSetError` as `fit_sets` does."""
+    """The line of each channel. Raises `EvaluationSetError` as `fit_material` does."""
     return fit_lines(material.trials, least_speakers)
 
 
@@ -240,7 +214,8 @@ class _Rows:
 
     def table(self) -> TrialTable:
         cosine, heard_s, enrolled_s = (np.array(c, dtype=np.float64) for c in self._columns[:3])
-        names = (np.array(column) for column in self._columns[3:])
+        # Groups may be numbers; an empty column would be one of floats.
+        names = (np.array(c) if c else np.zeros(0, np.str_) for c in self._columns[3:])
         return TrialTable(cosine, heard_s, enrolled_s, *names)
 
 

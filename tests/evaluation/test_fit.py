@@ -10,8 +10,9 @@ import pytest
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError, EvaluationSetError
 from streamsv.evaluation.evidence import KNOTS_S
-from streamsv.evaluation.fit import fit_sets
-from streamsv.evaluation.refit import refit
+from streamsv.evaluation.fit import Fitted
+from streamsv.evaluation.refit import fit_with, refit
+from streamsv.evaluation.tracks import TrackReader
 from streamsv.scoring.calibration import Calibration
 
 # Tests are the beginnings of the very recordings enrolled: any network finds them alike, trained
@@ -25,6 +26,10 @@ CUTS = [
     ("ct", "voice_c_call", 0.0, 4.0),
 ]
 TRIALS = [(e, t) for e in ("a1", "b1", "c1") for t in ("at", "bt", "ct")]
+
+
+def fit_sets(encoder: Any, sets: Any, **options: Any) -> Fitted:
+    return fit_with(TrackReader(encoder), sets, **options).fitted
 
 
 def test_sets_are_heard_as_they_are_and_over_the_telephone(
