@@ -88,17 +88,44 @@ def export_stage(config: TrainConfig, output: Path | None, head: Path | None) ->
     _say(f"{exported.path}: fingerprint {exported.fingerprint}")
 
 
-def calibrate_stage(config: TrainConfig, output: Path | None, sets: Sequence[Path]) -> None:
-    """Fit the calibration of the exported model on evaluation sets, and write it beside it."""
+def calibrate_stage(
+    config: TrainConfig,
+    output: Path | None,
+    sets: Sequence[Path],
+    cache: Path | None,
+    talk_on: bool,
+) -> None:
+    """Fit the calibration of the exported model on evaluation sets, and write it beside it.
+
+    With several sets each is also left out in turn; what it says then is printed and kept.
+    """
     from streamsv.encoder import Encoder
-    from streamsv.evaluation.fit import fit_sets
+    from streamsv.evaluation.refit import fit_with
     from streamsv.evaluation.sets import load_set
+    from streamsv.evaluation.tables import (
+        patience_table,
+        unseen_calls_table,
+        unseen_evidence_table,
+    )
+    from streamsv.evaluation.tracks import TrackReader
 
     model = output or model_path(config)
-    fitted = fit_sets(Encoder(model), [load_set(folder) for folder in sets])
+    found = fit_with(
+        TrackReader(Encoder(model), cache=cache),
+        [load_set(folder) for folder in sets],
+        leave_out=len(sets) > 1,
+        talk_on=talk_on,
+    )
+    calibration = found.fitted.calibration
     target = model.with_suffix(".calibration.json")
-    fitted.calibration.save(target)
+    calibration.save(target)
     _say(f"{target}: fitted on {', '.join(folder.name for folder in sets)}")
+    if found.unseen is not None:
+        left_out = found.unseen.to_dict()
+        _say(unseen_evidence_table(left_out).markdown())
+        _say(unseen_calls_table(left_out).markdown())
+    if found.patience:
+        _say(patience_table([each.to_dict() for each in found.patience]).markdown())
 
 
 def score_stage(config: TrainConfig, sets: Sequence[Path]) -> None:
@@ -163,6 +190,14 @@ def main() -> int:
     parser.add_argument(
         "--crops", type=int, default=0, help="evaluate: crops of 3 s a file; 0, the whole file"
     )
+    parser.add_argument(
+        "--cache", type=Path, help="calibrate: a folder that keeps what was heard for another fit"
+    )
+    parser.add_argument(
+        "--talk-on",
+        action="store_true",
+        help="calibrate: also let every stranger talk for three minutes",
+    )
     parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
     arguments = parser.parse_args()
     wanted = {"calibrate": 1, "evaluate": 2, "score": 1}.get(arguments.stage, 0)
@@ -189,7 +224,9 @@ def main() -> int:
         elif arguments.stage == "score":
             score_stage(config, arguments.sets)
         elif arguments.stage == "calibrate":
-            calibrate_stage(config, arguments.output, arguments.sets)
+            calibrate_stage(
+                config, arguments.output, arguments.sets, arguments.cache, arguments.talk_on
+            )
         else:
             trials, *roots = arguments.sets
             evaluate_stage(config, trials, roots, arguments.crops, arguments.models)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +48,17 @@ def calibrate(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="A folder that keeps what was heard.")
     ] = None,
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Also fit without each set in turn, and say what that does to it.",
+        ),
+    ] = False,
+    talk_on: Annotated[
+        bool,
+        typer.Option("--talk-on", help="Also let strangers talk for three minutes. Takes longer."),
+    ] = False,
     config: ConfigOption = None,
     _debug: DebugOption = False,
 ) -> None:
@@ -59,10 +71,21 @@ def calibrate(
     sets = [load_set(folder) for folder in set_dirs]
     engine = options.load_engine(config)
     with terminal.progress() as advance:
-        fitted, compared = refit(engine, sets, not as_recorded, spending.value, cache, advance)
+        found = refit(
+            engine,
+            sets,
+            not as_recorded,
+            spending.value,
+            cache,
+            advance,
+            leave_out=leave_out,
+            talk_on=talk_on,
+        )
+    fitted = found.fitted
     fitted.calibration.save(out)
-    _print_evidence(compared)
+    _print_evidence(found.compared)
     _print_rules(fitted.achieved)
+    print_unseen(fitted.calibration.fitted_on)
     _print_needed({name: rule.speakers for name, rule in fitted.calibration.rules.items()})
     terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
 
@@ -116,6 +139,30 @@ def _rule_row(row: Achieved) -> tuple[str, ...]:
         f"{100 * row.accepted:.0f}",
         *(_seconds(s) for s in (row.accept_s, row.accept_s_90, row.fixed_s, row.reject_s)),
     )
+
+
+def print_unseen(fitted_on: Mapping[str, Any]) -> None:
+    """What was left out in turn, and strangers who talk on, as far as they were asked for."""
+    from streamsv.evaluation.tables import (
+        patience_table,
+        unseen_calls_table,
+        unseen_evidence_table,
+    )
+
+    output = terminal.output()
+    if "left_out" in fitted_on:
+        output.say(
+            "Each set by a fit of the others: Cllr / the least possible, bits, by speech heard"
+        )
+        table = unseen_evidence_table(fitted_on["left_out"])
+        output.table(table.columns, list(table.rows))
+        output.say("Whole calls of each set by the rule of the others")
+        table = unseen_calls_table(fitted_on["left_out"])
+        output.table(table.columns, list(table.rows))
+    if "long_calls" in fitted_on:
+        output.say("Strangers accepted, %, when they hang up after so much speech")
+        table = patience_table(fitted_on["long_calls"])
+        output.table(table.columns, list(table.rows))
 
 
 def _print_needed(speakers: dict[str, int]) -> None:

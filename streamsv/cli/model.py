@@ -9,6 +9,7 @@ import typer
 from rich.markdown import Markdown
 
 from streamsv.cli import options, terminal
+from streamsv.cli.calibrate import print_unseen
 from streamsv.cli.groups import Command, Group, need_command
 from streamsv.cli.options import ConfigOption, DebugOption, JsonOption
 
@@ -71,6 +72,9 @@ def _print_calibration(fitted_on: dict[str, Any]) -> None:
     output = terminal.output()
     sets, channels = fitted_on.pop("sets", ()), fitted_on.pop("channels", {})
     rules = fitted_on.pop("out_of_fold", ())
+    unseen: dict[str, Any] = {
+        name: fitted_on.pop(name) for name in ("left_out", "long_calls") if name in fitted_on
+    }
     if fitted_on:
         output.fields(fitted_on)
     if sets:
@@ -109,6 +113,7 @@ def _print_calibration(fitted_on: dict[str, Any]) -> None:
         output.say()
         output.say("Whole calls of people that took no part in the rule", style="bold")
         _table(columns, rules)
+    print_unseen(unseen)
 
 
 def _table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:

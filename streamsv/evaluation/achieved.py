@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,35 +89,99 @@ def achieved(
         is_target.append(fold.is_target)
         speaker.append(fold.speaker)
     paths = CallPaths(np.concatenate(llrs), np.concatenate(is_target), np.concatenate(speaker))
-    up = _first(paths.llrs >= np.concatenate(accept_at))
-    down = _first(paths.llrs <= np.concatenate(reject_at))
-    targets, impostors = paths.is_target, ~paths.is_target
-    accepted, rejected = (up < down), (down < up)
-    weights = _equal_people(paths)
-    # As promised: also those count whom a reject boundary would have stopped before.
-    ever = np.isfinite(up)
-    far = float(weights[impostors] @ ever[impostors])
-    shares = weights[targets]
-    accept_share = float(shares @ accepted[targets])
-    accept_times, reject_times = up[targets & accepted], down[impostors & rejected]
+    ended = _crossed_at(paths, np.concatenate(accept_at), np.concatenate(reject_at))
+    rates = rates_of(ended)
+    impostors = ~paths.is_target
+    weights = _equal_people(ended)
     return Achieved(
         channel=channel,
         promised_far=alpha,
-        far=far,
-        far_ci=_interval(ever[impostors], paths.speaker[impostors]),
+        far=rates.far,
+        far_ci=rates.far_ci,
         far_by_s={
-            f"{until:g}": float(weights[impostors] @ (up[impostors] <= until))
+            f"{until:g}": float(weights[impostors] @ (ended.up[impostors] <= until))
             for until in (3.0, 5.0, 10.0, 20.0)
         },
-        impostor_speakers=len(np.unique(paths.speaker[impostors])),
-        target_speakers=len(np.unique(paths.speaker[targets])),
-        accepted=accept_share,
-        rejected=float(shares @ rejected[targets]),
-        impostors_rejected=float(weights[impostors] @ rejected[impostors]),
-        accept_s=_quantile(accept_times, 0.5),
-        accept_s_90=_quantile(accept_times, 0.9),
-        reject_s=_quantile(reject_times, 0.5),
-        fixed_s=_fixed(paths, weights, far, accept_share),
+        impostor_speakers=rates.impostor_speakers,
+        target_speakers=rates.target_speakers,
+        accepted=rates.accepted,
+        rejected=rates.rejected,
+        impostors_rejected=float(weights[impostors] @ (ended.down < ended.up)[impostors]),
+        accept_s=rates.accept_s,
+        accept_s_90=rates.accept_s_90,
+        reject_s=_quantile(ended.down[impostors & (ended.down < ended.up)], 0.5),
+        fixed_s=_fixed(paths, weights, rates.far, rates.accepted),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crossed:
+    """When calls crossed their boundaries, all of shape (calls,).
+
+    Fields
+    ------
+    up, down: float64, net speech at the first look that accepts, that rejects; infinity for none.
+    is_target: bool. speaker: str, who speaks.
+    """
+
+    up: Floats
+    down: Floats
+    is_target: npt.NDArray[np.bool_]
+    speaker: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a rule did to calls; the fields are those of `Achieved`."""
+
+    far: float
+    far_ci: tuple[float, float]
+    impostor_speakers: int
+    target_speakers: int
+    accepted: float
+    rejected: float
+    accept_s: float | None
+    accept_s_90: float | None
+
+
+def crossed(paths: CallPaths, accept: Floats, reject: Floats) -> Crossed:
+    """When ``paths`` cross the boundaries ``accept`` and ``reject``, each (steps,)."""
+    step = np.searchsorted(FROM_S, look_times() + 1e-6, side="right") - 1
+    return _crossed_at(paths, accept[step], reject[step])
+
+
+def _crossed_at(paths: CallPaths, accept: Floats, reject: Floats) -> Crossed:
+    up, down = _first(paths.llrs >= accept), _first(paths.llrs <= reject)
+    return Crossed(up, down, paths.is_target, paths.speaker)
+
+
+def joined(parts: Sequence[Crossed]) -> Crossed:
+    """The calls of several as one."""
+    return Crossed(
+        np.concatenate([part.up for part in parts]),
+        np.concatenate([part.down for part in parts]),
+        np.concatenate([part.is_target for part in parts]),
+        np.concatenate([part.speaker for part in parts]),
+    )
+
+
+def rates_of(ended: Crossed) -> Rates:
+    """The rates, people weighing the same."""
+    targets, impostors = ended.is_target, ~ended.is_target
+    weights = _equal_people(ended)
+    accepted, rejected = ended.up < ended.down, ended.down < ended.up
+    # As promised: also those count whom a reject boundary would have stopped before.
+    ever = np.isfinite(ended.up)
+    times = ended.up[targets & accepted]
+    return Rates(
+        far=float(weights[impostors] @ ever[impostors]),
+        far_ci=_interval(ever[impostors], ended.speaker[impostors]),
+        impostor_speakers=len(np.unique(ended.speaker[impostors])),
+        target_speakers=len(np.unique(ended.speaker[targets])),
+        accepted=float(weights[targets] @ accepted[targets]),
+        rejected=float(weights[targets] @ rejected[targets]),
+        accept_s=_quantile(times, 0.5),
+        accept_s_90=_quantile(times, 0.9),
     )
 
 
@@ -126,7 +191,7 @@ def _first(crossed: npt.NDArray[np.bool_]) -> Floats:
     return np.where(crossed.any(axis=1), looks[np.argmax(crossed, axis=1)], np.inf)
 
 
-def _equal_people(paths: CallPaths) -> Floats:
+def _equal_people(paths: Crossed) -> Floats:
     """Weights of calls that sum to 1 over targets and over impostors, people weighing the same."""
     weights = np.empty(len(paths.speaker))
     for side in (paths.is_target, ~paths.is_target):

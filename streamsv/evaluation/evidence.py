@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,8 @@ class TrialTable:
     Fields
     ------
     cosine, heard_s, enrolled_s: float64, shape (rows,).
-    channel, group: str, shape (rows,); rows of one group, at one ``heard_s``, make one opinion.
+    channel: str, shape (rows,).
+    group: str or int64, shape (rows,); rows of one group, at one ``heard_s``, make one opinion.
     enroll_speaker, test_speaker: str, shape (rows,); equal for targets.
     """
 
@@ -59,7 +61,7 @@ class TrialTable:
     heard_s: Floats
     enrolled_s: Floats
     channel: npt.NDArray[np.str_]
-    group: npt.NDArray[np.str_]
+    group: npt.NDArray[Any]
     enroll_speaker: npt.NDArray[np.str_]
     test_speaker: npt.NDArray[np.str_]
 
@@ -111,12 +113,7 @@ def fit_lines(table: TrialTable, least_speakers: int = LEAST_SPEAKERS) -> dict[s
     design, penalty = _design(table, channels)
     weights = _weights(table)
     labels = table.is_target
-    coefficients = fit_weighted(
-        np.concatenate([design, design]),
-        np.concatenate([labels, ~labels]),
-        np.concatenate([weights, weights * flips]),
-        penalty,
-    )
+    coefficients = fit_weighted(design, labels, weights, penalty, weights * flips)
     return {
         channel: _line(channel, coefficients, number, len(channels))
         for number, channel in enumerate(channels)

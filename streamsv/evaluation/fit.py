@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamsv import __version__
-from streamsv.encoder import Encoder
-from streamsv.engine import EngineConfig
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.achieved import Achieved, achieved
 from streamsv.evaluation.evidence import (
@@ -39,14 +36,21 @@ from streamsv.evaluation.stopping import (
     rule_of,
     spending_of,
 )
-from streamsv.evaluation.tracks import Recording, Track, TrackReader, TracksProgress
+from streamsv.evaluation.tracks import Recording, Track, TrackReader
 from streamsv.scoring.calibration import MIXED, Calibration, Line
 from streamsv.scoring.metrics import cllr, eer, min_cllr
+from streamsv.scoring.rules import StoppingRule
 
 Floats = npt.NDArray[np.float64]
 
-ENROLLED_CUTS_S = (3.0, 6.0, 12.0, None)
+HEARD_S = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+"""Net speech of the test at which the evidence is fitted: nothing is decided before a second."""
+
+ENROLLED_CUTS_S = (3.0, None)
 """How much of an enrollment the evidence is fitted with; None is all of it."""
+
+POINTS_S = (3.0, 10.0, None)
+"""Net speech of the test at which evidence is judged; None is all of it."""
 
 _WAYS: Mapping[str, tuple[str | None, str | None]] = {
     "as recorded": (None, None),
@@ -67,12 +71,14 @@ class Material:
 
     Fields
     ------
-    calls: the cosines of calls at the looks; ``group`` is the call.
+    calls: the cosines of calls at the looks; ``group`` is the number of the call.
+    points: the trials with whole enrollments at each of `POINTS_S`.
     heard: for the reader: which sets were heard in which way.
     """
 
     trials: TrialTable
     calls: TrialTable
+    points: Mapping[float | None, TrialTable]
     heard: tuple[dict[str, Any], ...]
 
 
@@ -84,63 +90,20 @@ class Fitted:
     achieved: tuple[Achieved, ...]
 
 
-def fit_sets(
-    encoder: Encoder,
-    sets: Sequence[EvaluationSet],
-    telephone_too: bool = True,
-    config: EngineConfig | None = None,
-    least_speakers: int = LEAST_SPEAKERS,
-    spending: str = "obrien-fleming",
-    cache: Path | None = None,
-    progress: TracksProgress | None = None,
-) -> Fitted:
-    """The calibration of ``encoder`` on ``sets``, for each channel that occurs in them.
-
-    With ``telephone_too`` the trials of wideband recordings are also heard through 8 kHz mu-law,
-    on both sides and on the side of the test alone (``mixed``). ``config`` holds the gate to hear
-    with. ``cache`` is a folder that keeps tracks for another fit. People of different sets are
-    taken for different people.
-
-    Raises `EvaluationSetError` when a channel has too few people, or when its targets do not
-    score above its impostors; `ConfigError` for an unknown ``spending``.
-    """
-    spending_of(spending)
-    reader = TrackReader(encoder, config, cache, progress)
-    material = gathered(reader, sets, telephone_too)
-    fitted = fit_material(encoder.fingerprint, material, least_speakers, spending)
-    calibration = replace(fitted.calibration, model_sha256=encoder.file_sha256)
-    return replace(fitted, calibration=calibration)
-
-
 def fit_material(
     fingerprint: str,
     material: Material,
     least_speakers: int = LEAST_SPEAKERS,
     spending: str = "obrien-fleming",
 ) -> Fitted:
-    """Evidence and rules of cosines at hand. Raises `EvaluationSetError` as `fit_sets` does."""
-    lines = fit_lines(material.trials, least_speakers)
-    folds = _folds(material)
-    by_fold = [_lines_without(material.trials, fold, lines) for fold in folds]
-    rules, found = {}, []
-    for channel in sorted(lines):
-        calls = material.calls.only(material.calls.channel == channel)
-        if not len(calls.cosine):
-            continue
-        paths = _paths(calls, lines)
-        held, rest = [], []
-        for fold, fold_lines in zip(folds, by_fold, strict=True):
-            judged = _paths(calls, fold_lines)
-            tested = np.array([fold_of(name) == fold for name in judged.speaker])
-            held.append(judged.only(tested))
-            rest.append(judged.only(~tested))
-        rule = rule_of(paths, held, rest, spending)
-        if rule is not None:
-            rules[channel] = rule
-            found += [
-                achieved(channel, boundary.target_far, held, rest, spending)
-                for boundary in rule.boundaries
-            ]
+    """Evidence and rules of cosines at hand, for each channel that occurs in them.
+
+    Raises `EvaluationSetError` when a channel has fewer than ``least_speakers`` people or its
+    targets do not score above its impostors; `ConfigError` for an unknown ``spending``.
+    """
+    spending_of(spending)
+    lines = fit_evidence(material, least_speakers)
+    rules, found = _fit_rules(material, lines, spending)
     counts = {channel: _described(material.trials, channel, lines) for channel in sorted(lines)}
     calibration = Calibration(
         fingerprint,
@@ -159,6 +122,46 @@ def fit_material(
         rules=rules,
     )
     return Fitted(calibration, tuple(found))
+
+
+def fit_evidence(material: Material, least_speakers: int = LEAST_SPEAKERS) -> dict[str, Line]:
+    """The line of each channel. Raises `EvaluationSetError` as `fit_material` does."""
+    return fit_lines(material.trials, least_speakers)
+
+
+def fit_rules(
+    material: Material, lines: Mapping[str, Line], spending: str
+) -> dict[str, StoppingRule]:
+    """The rule of each channel of ``lines`` whose calls support one."""
+    return _fit_rules(material, lines, spending, is_judged=False)[0]
+
+
+def _fit_rules(
+    material: Material, lines: Mapping[str, Line], spending: str, is_judged: bool = True
+) -> tuple[dict[str, StoppingRule], list[Achieved]]:
+    folds = _folds(material)
+    by_fold = [_lines_without(material.trials, fold, lines) for fold in folds]
+    rules, found = {}, []
+    for channel in sorted(lines):
+        calls = material.calls.only(material.calls.channel == channel)
+        if not len(calls.cosine):
+            continue
+        paths = paths_of(calls, lines)
+        held, rest = [], []
+        for fold, fold_lines in zip(folds, by_fold, strict=True):
+            judged = paths_of(calls, fold_lines)
+            tested = np.array([fold_of(name) == fold for name in judged.speaker])
+            held.append(judged.only(tested))
+            rest.append(judged.only(~tested))
+        rule = rule_of(paths, held, rest, spending)
+        if rule is not None:
+            rules[channel] = rule
+            found += [
+                achieved(channel, boundary.target_far, held, rest, spending)
+                for boundary in rule.boundaries
+                if is_judged
+            ]
+    return rules, found
 
 
 NO_LINE = Line((), ())
@@ -180,15 +183,17 @@ def gathered(
     Raises `EvaluationSetError` when nothing could be scored.
     """
     trials, calls, heard = _Rows(), _Rows(), []
+    points = {point: _Rows() for point in POINTS_S}
     for evaluation_set in sets:
         is_wide = any(s.channel == "wideband" for s in evaluation_set.streams.values())
         ways = _WAYS if telephone_too and is_wide else {"as recorded": (None, None)}
         for way, (enroll_channel, test_channel) in ways.items():
             one = _SetInOneWay(reader, evaluation_set, way, enroll_channel, test_channel)
-            heard.append(one.add_to(trials, calls))
+            heard.append(one.add_to(trials, calls, points))
     if not len(trials):
         raise EvaluationSetError("No trial of any set could be scored; there is nothing to fit.")
-    return Material(trials.table(), calls.table(), tuple(heard))
+    tables = {point: rows.table() for point, rows in points.items()}
+    return Material(trials.table(), calls.table(), tables, tuple(heard))
 
 
 class _Rows:
@@ -209,7 +214,8 @@ class _Rows:
 
     def table(self) -> TrialTable:
         cosine, heard_s, enrolled_s = (np.array(c, dtype=np.float64) for c in self._columns[:3])
-        names = (np.array(column, dtype=np.str_) for column in self._columns[3:])
+        # Groups may be numbers; an empty column would be one of floats.
+        names = (np.array(c) if c else np.zeros(0, np.str_) for c in self._columns[3:])
         return TrialTable(cosine, heard_s, enrolled_s, *names)
 
 
@@ -243,7 +249,9 @@ class _SetInOneWay:
         wanted = [*self._enrolled.values(), *self._tested.values(), *self._joined.values()]
         self._tracks = reader.read(wanted)
 
-    def add_to(self, trials: _Rows, calls: _Rows) -> dict[str, Any]:
+    def add_to(
+        self, trials: _Rows, calls: _Rows, points: Mapping[float | None, _Rows]
+    ) -> dict[str, Any]:
         """Add all that could be scored; says what that was."""
         scored, speakers, looks = 0, set(), look_times()
         for trial in self._set.trials:
@@ -254,7 +262,7 @@ class _SetInOneWay:
             test = self._tracks[self._tested[trial.test]]
             call = self._tracks[self._joined[trial.test]]
             parts = [self._tracks[self._enrolled[name]] for name in trial.enroll]
-            whole = _voiceprint(parts, None)
+            whole = voiceprint_of(parts, None)
             if whole is None or not test.hops:
                 continue
             scored += 1
@@ -263,11 +271,13 @@ class _SetInOneWay:
             channel = test.channel if same else MIXED
             group = f"{self._set.name}|{self._way}"
             for cut in ENROLLED_CUTS_S:
-                made = _voiceprint(parts, cut)
+                made = voiceprint_of(parts, cut)
                 if made is not None:
-                    _compare(trials, test, KNOTS_S, made, channel, group, *names)
-            key = f"{group}|{'+'.join(trial.enroll)}|{trial.test}"
-            _compare(calls, call, looks, whole, channel, key, *names)
+                    _compare(trials, test, HEARD_S, made, channel, group, *names)
+            for point, rows in points.items():
+                at_s = (test.net_speech_s if point is None else point,)
+                _compare(rows, test, at_s, whole, channel, group, *names)
+            _compare(calls, call, looks, whole, channel, len(calls), *names)
         return {
             "set": self._set.name,
             "channel": None if self._way == "as recorded" else self._way,
@@ -282,7 +292,7 @@ def _compare(
     at_s: Any,
     voiceprint: tuple[Any, float],
     channel: str,
-    group: str,
+    group: str | int,
     enroll_speaker: str,
     test_speaker: str,
 ) -> None:
@@ -293,7 +303,7 @@ def _compare(
     rows.add(cosines, heard_s, enrolled_s, channel, group, enroll_speaker, test_speaker)
 
 
-def _voiceprint(parts: Sequence[Track], cut_s: float | None) -> tuple[Any, float] | None:
+def voiceprint_of(parts: Sequence[Track], cut_s: float | None) -> tuple[Any, float] | None:
     """The embedding of an enrollment, and its net speech; None below a second, or below the cut.
 
     As `streamsv.engine.EnrollmentSession` makes it: the mean weighted by net speech.
@@ -352,8 +362,8 @@ def held_out_llrs(material: Material) -> tuple[TrialTable, Floats]:
     return trials, found
 
 
-def _paths(calls: TrialTable, lines: Mapping[str, Line]) -> CallPaths:
-    """The LLRs of calls of one channel, a call a row."""
+def paths_of(calls: TrialTable, lines: Mapping[str, Line]) -> CallPaths:
+    """The LLRs of ``calls`` of one channel at each look, a call a row."""
     channel = str(calls.channel[0])
     found = llrs({channel: lines[channel]}, calls)
     _, first, row = np.unique(calls.group, return_index=True, return_inverse=True)

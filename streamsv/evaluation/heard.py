@@ -97,6 +97,7 @@ def hear(
     streamed = stream_set(every_hop, evaluation_set, points, channel, needs_normalized, progress)
     theirs = rival_scores(engine, rivals, streamed, channel, progress) if rivals else ()
     scored = {point: streamed.at(point) for point in (*points, None)}
+    sex = {name: stream.sex for name, stream in evaluation_set.streams.items()}
     enrollments = streamed.enrollments.values()
     named = {name for trial in evaluation_set.trials for name in (*trial.enroll, trial.test)}
     return HeardSet(
@@ -105,9 +106,9 @@ def hear(
         ours=HeardEncoder(
             OURS,
             engine.fingerprint,
-            {point: _our_trials(of, score) for point, of in scored.items()},
+            {point: _our_trials(of, score, sex) for point, of in scored.items()},
         ),
-        rivals=tuple(_rival(each, scored) for each in theirs),
+        rivals=tuple(_rival(each, scored, sex) for each in theirs),
         calls=_calls(streamed),
         left_out={point: streamed.left_out(point) for point in scored},
         sizes={
@@ -157,26 +158,32 @@ def pooled(sets: Sequence[HeardSet]) -> HeardSet:
     )
 
 
-def _our_trials(scored: Sequence[ScoredTrial], score: str) -> Trials:
+def _our_trials(scored: Sequence[ScoredTrial], score: str, sex: Mapping[str, str | None]) -> Trials:
     return _trials(
         scored,
+        sex,
         [getattr(each.score, score) for each in scored],
         np.array([each.score.llr for each in scored], dtype=np.float64),
     )
 
 
 def _rival(
-    rival: RivalScores, scored: Mapping[float | None, Sequence[ScoredTrial]]
+    rival: RivalScores,
+    scored: Mapping[float | None, Sequence[ScoredTrial]],
+    sex: Mapping[str, str | None],
 ) -> HeardEncoder:
     trials = {}
     for point, of in scored.items():
         cosines = rival.cosines.get(point, {})
-        trials[point] = _trials(of, [cosines[s.trial.enroll, s.trial.test] for s in of], None)
+        trials[point] = _trials(of, sex, [cosines[s.trial.enroll, s.trial.test] for s in of], None)
     return HeardEncoder(rival.name, rival.version, trials)
 
 
 def _trials(
-    scored: Sequence[ScoredTrial], scores: Sequence[float], llrs: np.ndarray | None
+    scored: Sequence[ScoredTrial],
+    sex: Mapping[str, str | None],
+    scores: Sequence[float],
+    llrs: np.ndarray | None,
 ) -> Trials:
     return Trials(
         np.array(scores, dtype=np.float64),
@@ -184,6 +191,10 @@ def _trials(
         np.array([each.trial.is_target for each in scored], dtype=np.bool_),
         tuple(each.enroll_speaker for each in scored),
         tuple(each.test_speaker for each in scored),
+        tuple(
+            sex[each.trial.test] if sex[each.trial.test] == sex[each.trial.enroll[0]] else None
+            for each in scored
+        ),
     )
 
 

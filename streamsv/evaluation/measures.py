@@ -41,6 +41,7 @@ class Trials:
     llrs: float64, natural log; None from an encoder that states none.
     is_target: bool.
     enroll_speaker, test_speaker: one a trial, equal for targets.
+    sex: one a trial: that of both sides where they share it, else None; empty where nobody knows.
     """
 
     scores: Floats
@@ -48,6 +49,19 @@ class Trials:
     is_target: Bools
     enroll_speaker: tuple[str, ...]
     test_speaker: tuple[str, ...]
+    sex: tuple[str | None, ...] = ()
+
+    def of_sex(self, sex: str) -> Trials:
+        """The trials whose two sides are of one ``sex``."""
+        kept = [place for place, each in enumerate(self.sex) if each == sex]
+        return Trials(
+            self.scores[kept],
+            None if self.llrs is None else self.llrs[kept],
+            self.is_target[kept],
+            tuple(self.enroll_speaker[place] for place in kept),
+            tuple(self.test_speaker[place] for place in kept),
+            (sex,) * len(kept),
+        )
 
     def sides(self, values: Floats) -> tuple[Floats, Floats]:
         """``values`` (trials,) of the targets, and of the impostors."""
@@ -280,6 +294,7 @@ def joined(parts: Sequence[tuple[str, Trials]]) -> Trials:
         np.concatenate([part.is_target for _, part in parts]),
         tuple(f"{name}/{who}" for name, part in parts for who in part.enroll_speaker),
         tuple(f"{name}/{who}" for name, part in parts for who in part.test_speaker),
+        tuple(each for _, part in parts for each in part.sex or (None,) * len(part.enroll_speaker)),
     )
 
 

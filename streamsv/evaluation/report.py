@@ -35,6 +35,15 @@ class RivalResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SexResult:
+    """Our encoder on the trials whose two sides are of one sex, as the set writes it."""
+
+    sex: str
+    speakers: int
+    results: tuple[PointResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """What was measured, on what, and how; `to_dict` is the stable JSON form.
 
@@ -53,6 +62,7 @@ class EvaluationReport:
     rivals: other encoders, on the same samples and trials.
     sets: when ``set`` is several, the report of each.
     config: the engine's settings.
+    by_sex: one for each sex that the set names; empty where it names none.
     measured_at, commit: when, in UTC, and the commit of the code; None where nobody said.
     """
 
@@ -76,6 +86,7 @@ class EvaluationReport:
     config: Mapping[str, Any]
     measured_at: str | None = None
     commit: str | None = None
+    by_sex: tuple[SexResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields; rates are fractions, what has no data is None."""
@@ -143,6 +154,7 @@ def measure(
             config=asdict(engine.config),
             measured_at=measured_at,
             commit=commit,
+            by_sex=_by_sex(of, resamples, seed),
         )
 
     parts = tuple(report(each, ()) for each in heard) if len(heard) > 1 else ()
@@ -163,6 +175,22 @@ def _results(
         trials_left_out = heard.sizes["trials"] - len(trials.scores)
         counts = heard.left_out[point], trials_left_out
         found.append(measure_point(point, trials, *counts, resamples, seed))
+    return tuple(found)
+
+
+def _by_sex(heard: HeardSet, resamples: int, seed: int) -> tuple[SexResult, ...]:
+    found = []
+    whole = heard.ours.trials[None]
+    for sex in sorted({each for each in whole.sex if each is not None}):
+        of = {point: trials.of_sex(sex) for point, trials in heard.ours.trials.items()}
+        all_of_it = len(of[None].scores)
+        results = tuple(
+            # Nobody counted the recordings that end before, by sex; trials left out say as much.
+            measure_point(point, of[point], 0, all_of_it - len(of[point].scores), resamples, seed)
+            for point in heard.points
+        )
+        speakers = {*of[None].enroll_speaker, *of[None].test_speaker}
+        found.append(SexResult(sex, len(speakers), results))
     return tuple(found)
 
 

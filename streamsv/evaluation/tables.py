@@ -5,7 +5,7 @@ They take what `EvaluationReport.to_dict` gives, so a table can be made again fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,6 @@ def set_name(report: Report) -> str:
 
 def error_table(reports: Sequence[Report]) -> Table:
     """The equal error rate in percent with its interval, by set, encoder and seconds of speech."""
-
-    def cell(row: Mapping[str, Any]) -> str:
-        interval = row["eer_ci"]
-        shown = percent(row["eer"])
-        return f"{shown} [{percent(interval[0])}, {percent(interval[1])}]" if interval else shown
-
     has_rivals = any(report.get("rivals") for report in reports)
     rows = []
     for report in reports:
@@ -54,9 +48,15 @@ def error_table(reports: Sequence[Report]) -> Table:
         for name, results in encoders(report):
             first = (set_name(report), trials) if name == "streamsv" else ("", "")
             of = (*first, name) if has_rivals else first
-            rows.append((*of, *map(cell, results)))
+            rows.append((*of, *map(_rate, results)))
     names = ("set", "trials", "encoder") if has_rivals else ("set", "trials")
     return Table((*names, *_points(reports)), tuple(rows))
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    interval = row["eer_ci"]
+    shown = percent(row["eer"])
+    return f"{shown} [{percent(interval[0])}, {percent(interval[1])}]" if interval else shown
 
 
 def calibration_table(reports: Sequence[Report]) -> Table:
@@ -111,7 +111,7 @@ def _decisions(report: Report) -> tuple[str, ...]:
     def seconds(name: str) -> str:
         if calls[name] is None:
             return NOT_KNOWN
-        return f"{calls[name]:.1f} s (90 %: {calls[f'{name}_p90']:.1f} s)"
+        return f"{calls[name]:.1f} s [90 %: {calls[f'{name}_p90']:.1f} s]"
 
     return (
         set_name(report),
@@ -125,11 +125,87 @@ def _decisions(report: Report) -> tuple[str, ...]:
     )
 
 
+def sex_table(reports: Sequence[Report]) -> Table:
+    """The equal error rate in percent where both sides are of one sex, by set and sex."""
+    rows = []
+    for report in reports:
+        for each in report.get("by_sex", []):  # older files have none
+            whole = each["results"][-1]
+            counts = f"{whole['targets']} / {whole['impostors']}"
+            cells = [_rate(row) for row in each["results"]]
+            rows.append((set_name(report), each["sex"], str(each["speakers"]), counts, *cells))
+    columns = ("set", "sex", "speakers", "trials", *(_points(reports) if reports else ()))
+    return Table(columns, tuple(rows))
+
+
+def unseen_evidence_table(left_out: Mapping[str, Any]) -> Table:
+    """Cllr / minimum Cllr on sets that were left out: `streamsv.evaluation.unseen.Unseen`'s JSON.
+
+    A column of equal error rate, of Cllr and of what calibration loses for each amount of speech.
+    """
+    rows: dict[tuple[str, str], dict[float | None, Mapping[str, Any]]] = {}
+    for each in left_out["evidence"]:
+        rows.setdefault((each["set"], each["channel"]), {})[each["net_speech_s"]] = each
+    points = sorted({point for row in rows.values() for point in row if point is not None})
+    shown = [*points, None]
+
+    def cells(row: Mapping[float | None, Mapping[str, Any]]) -> Iterator[str]:
+        for point in shown:
+            of = row.get(point)
+            if of is None:
+                yield NOT_KNOWN
+            else:
+                loss = of["cllr"] - of["min_cllr"]
+                yield f"{number(of['cllr'])} / {number(of['min_cllr'])} (+{number(loss)})"
+
+    columns = ("set left out", "channel", *(point_name(point) for point in shown))
+    return Table(columns, tuple((*key, *cells(row)) for key, row in rows.items()))
+
+
+def unseen_calls_table(left_out: Mapping[str, Any]) -> Table:
+    """Whole calls of sets that were left out, of the same JSON."""
+    columns = (
+        *("set left out", "channel", "promised %", "strangers accepted %", "strangers"),
+        *("true accepted %", "true rejected %", "accepted after"),
+    )
+    rows = [
+        (
+            each["set"],
+            each["channel"],
+            f"{100 * each['promised_far']:g}",
+            f"{percent(each['far'])} [{percent(each['far_ci'][0])}, {percent(each['far_ci'][1])}]",
+            str(each["impostor_speakers"]),
+            percent(each["accepted"]),
+            percent(each["rejected"]),
+            NOT_KNOWN if each["accept_s"] is None else f"{each['accept_s']:.1f} s",
+        )
+        for each in left_out["calls"]
+    ]
+    return Table(columns, tuple(rows))
+
+
+def patience_table(long_calls: Sequence[Mapping[str, Any]]) -> Table:
+    """Strangers accepted in percent, by the length of their call.
+
+    Of the JSON of `streamsv.evaluation.patience.Patience`.
+    """
+    lengths = list(long_calls[0]["far_by_s"]) if long_calls else []
+    rows = []
+    for each in long_calls:
+        first = (each["channel"], f"{100 * each['promised_far']:g}", str(each["speakers"]))
+        rows.append((*first, "by the rule", *(percent(each["far_by_s"][n]) for n in lengths)))
+        on = (percent(each["listening_on_by_s"][n]) for n in lengths)
+        rows.append(("", "", "", "if it listened on", *on))
+    columns = ("channel", "promised %", "strangers", "accepted", *(f"{n} s" for n in lengths))
+    return Table(columns, tuple(rows))
+
+
 TABLES: Mapping[str, Callable[[Sequence[Report]], Table]] = {
     "error": error_table,
     "calibration": calibration_table,
     "cost": cost_table,
     "decisions": decision_table,
+    "sex": sex_table,
 }
 
 

@@ -94,7 +94,7 @@ class TrackReader:
         cache: Path | None = None,
         progress: TracksProgress | None = None,
     ) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._config = config or EngineConfig()
         self._cache = cache
         self._progress = progress
@@ -112,12 +112,12 @@ class TrackReader:
                 missing.append(recording)
             else:
                 found[recording] = kept
-        batcher = Batcher(self._encoder, _TOGETHER)
+        batcher = Batcher(self.encoder, _TOGETHER)
         waiting = list(reversed(missing))
         listening: list[_Listening] = []
         while waiting or listening:
             while waiting and len(listening) < _TOGETHER:
-                listening.append(_Listening(self._encoder, self._config, waiting.pop()))
+                listening.append(_Listening(self.encoder, self._config, waiting.pop()))
             still: list[_Listening] = []
             for one in listening:
                 if one.is_fed():
@@ -137,7 +137,7 @@ class TrackReader:
         for path in recording.paths:
             content.update(hashlib.sha256(path.read_bytes()).digest())
         setting = [
-            *(_VERSION, self._encoder.fingerprint, asdict(self._config.gate)),
+            *(_VERSION, self.encoder.fingerprint, asdict(self._config.gate)),
             *(recording.channel, recording.at_most_s),
         ]
         content.update(json.dumps(setting).encode())

@@ -1,5 +1,7 @@
 """``streamsv calibrate``: a refit in one command."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -47,6 +49,19 @@ def test_a_refit_is_written_and_says_what_it_supports(call, voices_set, tmp_path
     config.write_text(f"calibration: {out}\n")
     refused = call("verify", "nobody", voices_set / "a1e.wav", "--config", config)
     assert refused.code == 4
+
+
+def test_each_set_can_be_left_out_in_turn(call, voices_set, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(voices_set, twin)
+    out, cache = tmp_path / "mine.json", tmp_path / "tracks"
+    options = ("--as-recorded", "--leave-out", "--cache", cache, "--output", out)
+    said = call("calibrate", voices_set, twin, *options)
+    assert said.code == 0, said.err
+    assert "Each set by a fit of the others" in said.out
+    assert "pooled" in said.out
+    left_out = Calibration.load(out).fitted_on["left_out"]
+    assert {row["set"] for row in left_out["evidence"]} == {"voices", "twin", "pooled"}
 
 
 def test_a_folder_that_is_not_there_is_found_out_before_the_work(call, voices_set, tmp_path):

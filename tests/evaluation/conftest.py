@@ -35,6 +35,9 @@ TRIALS: Sequence[tuple[str, str]] = [
     (enroll, test) for enroll in ("a1,a2", "b1", "c1") for test in ("at", "bt", "ct")
 ]
 
+SEX = {"a": "f", "b": "f"}
+"""Of the speakers of whom it is told; made up."""
+
 MakeSet = Callable[..., EvaluationSet]
 
 
@@ -57,7 +60,8 @@ def make_set(clips: Voices) -> MakeSet:
                 pcm = np.zeros_like(pcm)
             soundfile.write(folder / f"{name}.wav", pcm[:: 16_000 // rate], rate)
             channel = "telephone" if rate == 8_000 else "wideband"
-            row = [name, f"{name}.wav", name[0], "s", str(rate), str(end_s - begin_s), "", channel]
+            sex = SEX.get(name[0], "")
+            row = [name, f"{name}.wav", name[0], "s", str(rate), str(end_s - begin_s), sex, channel]
             streams.append("\t".join(row))
         rows = [f"{e}\t{t}\t{int(e[0] == t[0])}" for e, t in trials]
         (folder / "streams.tsv").write_text("\n".join(streams) + "\n", encoding="utf-8")

@@ -10,8 +10,9 @@ import pytest
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError, EvaluationSetError
 from streamsv.evaluation.evidence import KNOTS_S
-from streamsv.evaluation.fit import fit_sets
-from streamsv.evaluation.refit import refit
+from streamsv.evaluation.fit import Fitted
+from streamsv.evaluation.refit import fit_with, refit
+from streamsv.evaluation.tracks import TrackReader
 from streamsv.scoring.calibration import Calibration
 
 # Tests are the beginnings of the very recordings enrolled: any network finds them alike, trained
@@ -25,6 +26,10 @@ CUTS = [
     ("ct", "voice_c_call", 0.0, 4.0),
 ]
 TRIALS = [(e, t) for e in ("a1", "b1", "c1") for t in ("at", "bt", "ct")]
+
+
+def fit_sets(encoder: Any, sets: Any, **options: Any) -> Fitted:
+    return fit_with(TrackReader(encoder), sets, **options).fitted
 
 
 def test_sets_are_heard_as_they_are_and_over_the_telephone(
@@ -56,9 +61,9 @@ def test_without_the_telephone_there_is_only_what_the_sets_have(
     engine: Engine, make_set: Any, tmp_path: Path
 ) -> None:
     tiny = make_set(tmp_path / "tiny", cuts=CUTS, trials=TRIALS)
-    fitted, compared = refit(engine, [tiny], telephone_too=False, least_speakers=3)
-    assert list(fitted.calibration.channels) == ["wideband"]
-    assert {row.net_speech_s for row in compared} <= {1.0, 3.0}
+    found = refit(engine, [tiny], telephone_too=False, least_speakers=3)
+    assert list(found.fitted.calibration.channels) == ["wideband"]
+    assert {row.net_speech_s for row in found.compared} <= {1.0, 3.0}
 
 
 def test_people_of_two_sets_are_different(engine: Engine, make_set: Any, tmp_path: Path) -> None:

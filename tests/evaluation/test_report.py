@@ -14,6 +14,7 @@ from streamsv.errors import ConfigError
 from streamsv.evaluation.heard import hear
 from streamsv.evaluation.report import EvaluationReport, evaluate, measure
 from streamsv.evaluation.sets import EvaluationSet
+from streamsv.evaluation.tables import sex_table
 
 NEVER_HEARD = 1000.0
 
@@ -85,6 +86,15 @@ def test_several_sets_are_reported_one_by_one_and_together(
     assert [row.eer for row in both.results] == [row.eer for row in report.results]
     with pytest.raises(ConfigError, match="Two sets are named tiny"):
         measure(engine, [first, first])
+
+
+def test_each_sex_is_measured_where_both_sides_are_of_it(report: EvaluationReport) -> None:
+    # Of three people two are said to be women; of the third nothing is.
+    (women,) = report.by_sex
+    assert (women.sex, women.speakers) == ("f", 2)
+    assert [(row.targets, row.impostors) for row in women.results][-1] == (2, 2)
+    table = sex_table([report.to_dict()])
+    assert table.rows[0][:4] == ("tiny", "f", "2", "2 / 2")
 
 
 def test_rows_rise_and_the_last_is_for_whole_streams(report: EvaluationReport) -> None:

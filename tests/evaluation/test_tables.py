@@ -48,7 +48,9 @@ def report(name: str, **more: Any) -> dict[str, Any]:
         "reject_s_p90": None,
     }
     results = [result(1.0, 0.2), result(None, 0.05)]
-    return {"set": name, "channel": None, "results": results, "calls": calls, **more}
+    by_sex = [{"sex": "f", "speakers": 12, "results": results}]
+    shown = {"set": name, "channel": None, "results": results, "calls": calls, "by_sex": by_sex}
+    return {**shown, **more}
 
 
 def test_the_error_table_is_ours_beside_the_rivals_by_seconds() -> None:
@@ -76,7 +78,7 @@ def test_decisions_and_costs_show_what_is_unknown_as_a_dash() -> None:
     (row,) = TABLES["decisions"]([report("calls")]).rows
     assert row == (
         *("calls", "30 / 500", "2.0", "1.0 [0.0, 3.0]", "10.0", "20.0 / 0.0"),
-        *("3.2 s (90 %: 8.0 s)", "–"),
+        *("3.2 s [90 %: 8.0 s]", "–"),
     )
     assert TABLES["cost"]([report("calls")]).rows[0] == (
         *("calls", "1 s", "0.50", "0.62", "20.0", "–"),
@@ -98,10 +100,26 @@ def test_the_program_prints_a_table_of_files(name: str, tmp_path: Path) -> None:
     assert "| b by telephone |" in printed.stdout
 
 
+def test_the_program_prints_what_a_calibration_says_of_sets_left_out(tmp_path: Path) -> None:
+    evidence = {"set": "calls", "channel": "telephone", "net_speech_s": 3.0, "cllr": 0.5}
+    ended = {"set": "calls", "channel": "telephone", "promised_far": 0.05, "far": 0.04}
+    ended |= {"far_ci": [0.03, 0.06], "impostor_speakers": 26, "accepted": 0.8, "rejected": 0.1}
+    left_out = {"evidence": [{**evidence, "min_cllr": 0.4}], "calls": [{**ended, "accept_s": 1.75}]}
+    file = tmp_path / "some.calibration.json"
+    file.write_text(json.dumps({"fitted_on": {"left_out": left_out}}))
+    printed = run("left-out", str(file))
+    assert printed.returncode == 0, printed.stderr
+    assert "| calls | telephone | 0.50 / 0.40 (+0.10) | – |" in printed.stdout
+    assert "| calls | telephone | 5 | 4.0 [3.0, 6.0] | 26 | 80.0 | 10.0 | 1.8 s |" in printed.stdout
+
+
 def test_the_program_says_how_it_is_used() -> None:
     said = run("nothing")
     assert said.returncode == 2
-    assert "usage: python docs/tables.py {error,calibration,cost,decisions}" in said.stderr
+    assert (
+        "usage: python docs/tables.py {error,calibration,cost,decisions,sex,left-out}"
+        in said.stderr
+    )
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

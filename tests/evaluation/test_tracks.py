@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamsv.engine import Engine
-from streamsv.evaluation.fit import _voiceprint
+from streamsv.evaluation.fit import voiceprint_of
 from streamsv.evaluation.streaming import stream_set
 from streamsv.evaluation.tracks import Recording, TrackReader
 
@@ -27,7 +27,7 @@ def test_cosines_of_tracks_are_those_of_real_sessions(
         assert streamed.at(point)
         for scored in streamed.at(point):
             parts = [tracks[recordings[name]] for name in scored.trial.enroll]
-            embedding, seconds = _voiceprint(parts, None)
+            embedding, seconds = voiceprint_of(parts, None)
             assert seconds == pytest.approx(streamed.enrollments[scored.trial.enroll].net_speech_s)
             test = tracks[recordings[scored.trial.test]]
             hop = test.hops - 1 if point is None else test.hop_at(point)

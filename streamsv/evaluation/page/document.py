@@ -21,6 +21,7 @@ from streamsv.evaluation.tables import (
     decision_table,
     each_set,
     error_table,
+    sex_table,
 )
 
 _EER = """
@@ -48,6 +49,12 @@ is made about that rate, over the whole call. A <b>false reject</b> is the right
 Undecided is not an error: it is the honest answer, and means that one should ask in another way.
 </p>
 """
+
+_DECIDED = (
+    "Calls by true speakers / by strangers; FA are false accepts. Undecided: true speakers / "
+    "strangers. Accepts are those of true speakers, rejects those of strangers: half had their "
+    "verdict after so many seconds of speech, in brackets when nine in ten had it."
+)
 
 _EVIDENCE = """
 <p>Each score is stated as <b>odds</b>: 100:1 means that what was heard is a hundred times more
@@ -90,7 +97,7 @@ def write_page(report: Report, heard: HeardSet) -> str:
     if plots:
         body += _errors(report, reports, plots)
         body += _section("The verdicts", _VERDICTS, _shown(plots, "decisions"))
-        body.append(_table(decision_table(reports)))
+        body.append(_table(decision_table(reports), _DECIDED))
         scores = [key for key in plots if key.startswith("scores_")]
         body += _section("The evidence", _EVIDENCE, _shown(plots, "evidence", *scores))
         both = _shown(plots, "reliability", "calibration")
@@ -127,7 +134,17 @@ def _errors(report: Report, reports: Sequence[Report], plots: Mapping[str, Plot]
             "Equal error rate in percent, with its 95 % interval. Trials are comparisons with the "
             "same person / with strangers.",
         ),
+        *_by_sex(reports),
     ]
+
+
+def _by_sex(reports: Sequence[Report]) -> list[str]:
+    table = sex_table(reports)
+    caption = (
+        "The same where both voices are of one sex, as the sets name it: these are the harder "
+        "comparisons, since a man is rarely taken for a woman."
+    )
+    return ["<h3>By sex</h3>", _table(table, caption)] if table.rows else []
 
 
 def _short(report: Report) -> str:

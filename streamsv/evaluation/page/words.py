@@ -60,9 +60,9 @@ def _verdicts(calls: Mapping[str, Any]) -> list[str]:
     promise = f" ({' and '.join(f'{percent(p)} %' for p in promised)} promised)" if promised else ""
     high = calls["false_accepts_ci"][1] if calls["false_accepts_ci"] else None
     limit = f", with other people perhaps up to {percent(high)} %" if high is not None else ""
+    share = f"{percent(calls['false_accepts'])} % were" if calls["false_accepts"] else "none was"
     sentences = [
-        f"Of whole calls by strangers, {percent(calls['false_accepts'])} % were falsely accepted"
-        f"{promise}{limit}.",
+        f"Of whole calls by strangers, {share} falsely accepted{promise}{limit}.",
         f"Of true speakers, {percent(calls['false_rejects'])} % were rejected and "
         f"{percent(calls['undecided_targets'])} % left undecided"
         + (

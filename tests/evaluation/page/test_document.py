@@ -153,7 +153,7 @@ def test_the_short_form_says_the_error_the_rival_the_verdicts_and_the_doubts(
     said = " ".join(in_short(report))
     assert "After 3 seconds of speech, about 1 voice in" in said
     assert "rival makes more errors there" in said
-    assert "Of whole calls by strangers, 0.0 % were falsely accepted (2.0 % promised)" in said
+    assert "Of whole calls by strangers, none was falsely accepted (2.0 % promised)" in said
     assert "Only 12 speakers were heard" in said
     assert "twice what was promised" not in said
 
