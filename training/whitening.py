@@ -38,7 +38,7 @@ class WhiteningConfig:
     number of hops of ``prefixes`` as well. ``ridge`` is r in units of the mean eigenvalue.
     """
 
-    crops: int = 2
+    crops: int = 1
     hops: int = 75
     prefixes: tuple[int, ...] = (25, 75)
     ridge: float = 1.0
