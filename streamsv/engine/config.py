@@ -61,7 +61,8 @@ class EnrollmentConfig:
     min_recording_s:
         Net speech below which one recording is ``too_short`` and left out.
     min_cohesion:
-        Lowest cosine allowed between one recording and the rest.
+        Lowest cosine allowed between one recording and the rest. It belongs to the model: of the
+        bundled one, 2 % of the development sets' true pairs lie below, and 84 % of the others.
     stretch_s:
         Media time between two reports of progress, 0.1 to 60.
     """
@@ -69,7 +70,7 @@ class EnrollmentConfig:
     wanted_net_speech_s: float = 12.0
     min_net_speech_s: float = 4.0
     min_recording_s: float = 1.0
-    min_cohesion: float = 0.42
+    min_cohesion: float = 0.36
     stretch_s: float = 2.0
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ def test_the_figures_are_printed_and_are_one_json_object(call, monkeypatch):
         assert words in said.out
     assert asked == [
         (4.0, 0.1, 4, ["resemblyzer", "x.onnx"], True),
-        (20.0, 60.0, 256, (), False),
+        (20.0, 60.0, 300, (), False),
     ]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.engine import Engine, EngineConfig, VerificationSession
+from streamsv.engine.guard import GuardConfig
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import DecisionMade, Event, Reason, ScoreUpdated, SessionStarted, Verdict
 from streamsv.scoring.calibration import Calibration, Line
@@ -28,13 +29,19 @@ LLR_PER_COSINE = 10.0
 
 @pytest.fixture
 def scored_engine(engine: Engine) -> Callable[..., Engine]:
-    """An engine whose LLR is ten times the cosine, with other values of its configuration."""
+    """An engine whose LLR is ten times the cosine, with other values of its configuration.
+
+    The tests answer its hops themselves, so no network hears whether there is speech: no guard.
+    """
 
     def build(**values: Any) -> Engine:
         line = Line((LLR_PER_COSINE,), (0.0,))
         channels = {"wideband": line, "telephone": line}
         calibration = Calibration(engine.fingerprint, (1.0,), channels)
-        fixed = {"decision": DecisionConfig(accept_llr=2.0, reject_llr=-2.5, min_net_speech_s=3.0)}
+        fixed = {
+            "decision": DecisionConfig(accept_llr=2.0, reject_llr=-2.5, min_net_speech_s=3.0),
+            "guard": GuardConfig(is_on=False),
+        }
         return Engine(engine.encoder, calibration, type(engine.config)(**fixed | values))
 
     return build
