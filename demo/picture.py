@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 import streamsv
-from streamsv.cli.demo import Stage
+from streamsv.cli.demo import Stage, quick_engine
 from streamsv.cli.screens import Picture
 from streamsv.events import Event
 
@@ -117,7 +117,7 @@ def svg_of(pictures: Iterable[Picture]) -> str:
 def main(path: Path) -> None:
     """Play the scenes and write the picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(svg_of(played(streamsv.Engine.load())), encoding="utf-8")
+    path.write_text(svg_of(played(quick_engine())), encoding="utf-8")
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 

@@ -60,7 +60,7 @@ def demo(
     _debug: DebugOption = False,
 ) -> None:
     """Watch one voice recognized, another refused, and one replaced in the middle of a call."""
-    engine = options.load_engine(config) if config else _quick_engine()
+    engine = options.load_engine(config) if config else quick_engine()
     if speed is None:
         is_watched = terminal.output().is_live and not as_json
         speed = _SPEED if is_watched else 0.0
@@ -81,7 +81,8 @@ def demo(
         terminal.output().say(_NEXT)
 
 
-def _quick_engine() -> Engine:
+def quick_engine() -> Engine:
+    """The bundled engine, at the demo's false-accept rate."""
     from streamsv.engine import Engine, EngineConfig
     from streamsv.scoring.policy import DecisionConfig, TargetFar
 
