@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,6 +44,17 @@ CODES: dict[str, set[int | None]] = {
 }
 """How a case may end at the media socket, by the longest beginning of its name."""
 CASES = ["1.1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_it_was() -> Iterator[None]:
+    """kosoku puts stand-ins for other packages on the path; the tests to come must not meet them."""
+    yield
+    inside = f"{os.sep}kosoku{os.sep}"
+    sys.path[:] = [entry for entry in sys.path if inside not in entry + os.sep]
+    for name, module in list(sys.modules.items()):
+        if inside in (getattr(module, "__file__", None) or "") and not name.startswith("kosoku"):
+            del sys.modules[name]
 
 
 class Echo:
