@@ -48,7 +48,7 @@ CASES = ["1.1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"]
 
 @pytest.fixture(scope="module", autouse=True)
 def as_it_was() -> Iterator[None]:
-    """kosoku puts stand-ins for other packages on the path; the tests to come must not meet them."""
+    """kosoku puts stand-ins for other packages on the path; later tests must not meet them."""
     yield
     inside = f"{os.sep}kosoku{os.sep}"
     sys.path[:] = [entry for entry in sys.path if inside not in entry + os.sep]
