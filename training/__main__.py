@@ -1,5 +1,5 @@
-"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, calibrate, evaluate,
-score, ablate.
+"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, quantize, calibrate,
+evaluate, score, ablate.
 
 Each stage reads the same configuration and leaves its result where the next one looks for it.
 """
@@ -17,7 +17,7 @@ from streamsv.errors import StreamsvError
 from training.config import TrainConfig, load_config
 
 STAGES = (
-    *("prepare", "train", "whiten", "export"),
+    *("prepare", "train", "whiten", "export", "quantize"),
     *("calibrate", "evaluate", "score", "ablate"),
 )
 
@@ -86,6 +86,14 @@ def export_stage(config: TrainConfig, output: Path | None, head: Path | None) ->
     speech_head = load_head(head) if head else None
     exported = export(student, output or model_path(config), card, speech_head)
     _say(f"{exported.path}: fingerprint {exported.fingerprint}")
+
+
+def quantize_stage(config: TrainConfig, output: Path | None) -> None:
+    """Rewrite the exported model with products of 8-bit integers, scaled by training voices."""
+    from training.quantization import quantize_trained
+
+    exported = quantize_trained(config, output or model_path(config))
+    _say(f"{exported.path}: int8, fingerprint {exported.fingerprint}")
 
 
 def calibrate_stage(
@@ -164,16 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument(
         "stage",
-        choices=(
-            "prepare",
-            "train",
-            "whiten",
-            "export",
-            "calibrate",
-            "evaluate",
-            "score",
-            "ablate",
-        ),
+        choices=STAGES,
     )
     parser.add_argument("config", type=Path, help="a YAML file such as configs/train/default.yaml")
     parser.add_argument(
@@ -183,7 +182,9 @@ def main() -> int:
         help="calibrate, score: evaluation sets; evaluate: a list of trials, then the folders "
         "that its files are below",
     )
-    parser.add_argument("--output", type=Path, help="the ONNX file to write, or to calibrate")
+    parser.add_argument(
+        "--output", type=Path, help="the ONNX file to write, to quantize, or to calibrate"
+    )
     parser.add_argument(
         "--head", type=Path, help="export: the speech head, from python -m training.guard"
     )
@@ -221,6 +222,8 @@ def main() -> int:
             whiten_stage(config)
         elif arguments.stage == "export":
             export_stage(config, arguments.output, arguments.head)
+        elif arguments.stage == "quantize":
+            quantize_stage(config, arguments.output)
         elif arguments.stage == "score":
             score_stage(config, arguments.sets)
         elif arguments.stage == "calibrate":

@@ -105,20 +105,31 @@ def last_layer(path: Path) -> tuple[Floats, Floats]:
     Raises EvaluationSetError when the graph has none that is found by its name.
     """
     graph = onnx.load(str(path)).graph
-    constants = {each.name: each for each in graph.initializer}
     for node in graph.node:
         biases = [name for name in node.input if name.endswith("embed.bias")]
         if node.op_type == "Gemm" and biases:
-            weight = onnx.numpy_helper.to_array(constants[node.input[1]])
+            weight = _constant(graph, node.input[1])
             is_transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            bias = onnx.numpy_helper.to_array(constants[biases[0]])
-            return (weight.T if is_transposed else weight), bias
+            return (weight.T if is_transposed else weight), _constant(graph, biases[0])
         if node.op_type == "Add" and biases:
             product = next(name for name in node.input if name not in biases)
             source = next(each for each in graph.node if product in each.output)
-            weight = onnx.numpy_helper.to_array(constants[source.input[1]])
-            return weight, onnx.numpy_helper.to_array(constants[biases[0]])
+            return _constant(graph, source.input[1]), _constant(graph, biases[0])
     raise EvaluationSetError(f"{path} has no layer called embed; export the model again.")
+
+
+def _constant(graph: onnx.GraphProto, name: str) -> Floats:
+    """A constant by its name; of a quantized one, what its integers stand for."""
+    constants = {each.name: each for each in graph.initializer}
+    if name in constants:
+        return np.asarray(onnx.numpy_helper.to_array(constants[name]), np.float32)
+    source = next(node for node in graph.node if name in node.output)
+    values, scale, zero = (onnx.numpy_helper.to_array(constants[each]) for each in source.input)
+    axis = next((a.i for a in source.attribute if a.name == "axis"), 1)
+    if scale.ndim:
+        along = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
+        scale, zero = scale.reshape(along), zero.reshape(along)
+    return np.asarray((values.astype(np.float32) - zero) * scale, np.float32)
 
 
 def calls_of(

@@ -14,6 +14,7 @@ from typing import Any
 from streamsv.audio import SAMPLE_RATE, encode_s16le
 from streamsv.bench import sound
 from streamsv.bench.machine import resident_mb
+from streamsv.bench.matrix import MatrixRates
 from streamsv.bench.streams import (
     EncoderCost,
     LoadedHops,
@@ -82,8 +83,8 @@ class EngineCost:
         ``p99``.
     loaded: hops of as many sessions of unbroken speech as make a core 70 % busy.
     state_bytes: the network's state of one stream.
-    matrix_rate_fraction: multiply-adds of the network in batches against those that matrix
-        products would have made in the same CPU time; None where either is not known.
+    matrix_rate_fraction: what the network's multiply-adds, each in its precision, would take as
+        large matrix products, against what they take in batches; None where either is not known.
     """
 
     seconds: float
@@ -134,7 +135,7 @@ def measure_engine(
     seconds: float = 20.0,
     minutes: float = 60.0,
     sessions: int = 300,
-    matrix_gflops: float | None = None,
+    matrix_rates: MatrixRates | None = None,
     progress: Progress | None = None,
 ) -> EngineCost:
     """Measure ``engine`` on ``seconds`` of each kind of audio, and one session of ``minutes``.
@@ -142,7 +143,7 @@ def measure_engine(
     ``sessions`` hear unbroken speech together, each from another place in it, and twice as many
     call audio, in which less than half is speech.
 
-    ``matrix_gflops`` is the machine's, as in `streamsv.bench.machine.Machine`. The share of it
+    ``matrix_rates`` are the machine's, as in `streamsv.bench.machine.Machine`. The share of it
     that is reached needs ``macs_per_hop`` in the model's card.
 
     Raises `ConfigError` for less than 4 s of either, and for no session.
@@ -191,7 +192,7 @@ def measure_engine(
         hop_ms=percentiles_ms(hops_s),
         loaded=loaded,
         state_bytes=engine.encoder.state_bytes,
-        matrix_rate_fraction=_matrix_rate_fraction(engine, encoder.hop_s, matrix_gflops),
+        matrix_rate_fraction=_matrix_rate_fraction(engine, encoder.hop_s, matrix_rates),
         hour=_long_session(engine, voiceprint, minutes, advance),
     )
 
@@ -222,12 +223,13 @@ def _hops(engine: Engine, voiceprint: Voiceprint, data: bytes) -> tuple[list[flo
 
 
 def _matrix_rate_fraction(
-    engine: Engine, hop_cpu_s: float, matrix_gflops: float | None
+    engine: Engine, hop_cpu_s: float, rates: MatrixRates | None
 ) -> float | None:
     macs = engine.encoder.card.get("macs_per_hop")
-    if not isinstance(macs, int | float) or not matrix_gflops or not hop_cpu_s:
+    in_int8 = engine.encoder.card.get("int8_macs_per_hop", 0)
+    if not isinstance(macs, int | float) or rates is None or not hop_cpu_s:
         return None
-    return 2 * macs / hop_cpu_s / (matrix_gflops * 1e9)
+    return rates.least_s(macs - in_int8, in_int8) / hop_cpu_s
 
 
 def _long_session(

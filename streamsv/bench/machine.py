@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -9,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamsv import __version__
-from streamsv.bench.matrix import matrix_gflops
+from streamsv.bench.matrix import MatrixRates, matrix_rates
 
 _MIB = 1024**2
 
@@ -24,7 +26,7 @@ class Machine:
     ------
     processor: its name, None where the system does not tell.
     cores: logical processors of the machine.
-    matrix_gflops: float32 matrix products on one thread, GFLOP/s; None where not measured.
+    matrix_rates: of matrix products on one thread; None where not measured.
     """
 
     processor: str | None
@@ -34,11 +36,20 @@ class Machine:
     numpy: str
     onnxruntime: str
     streamsv: str
-    matrix_gflops: float | None
+    matrix_rates: MatrixRates | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready fields; the rates as ``matrix_gflops`` and ``matrix_int8_gops``."""
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        rates = fields.pop("matrix_rates")
+        return fields | {
+            "matrix_gflops": rates and rates.float32,
+            "matrix_int8_gops": rates and rates.int8,
+        }
 
 
 def this_machine() -> Machine:
-    """Describe this machine; takes about half a second, to measure its matrix rate."""
+    """Describe this machine; takes about half a second, to measure its matrix rates."""
     return Machine(
         processor=next(_processor_names(), None),
         cores=os.cpu_count(),
@@ -47,7 +58,7 @@ def this_machine() -> Machine:
         numpy=importlib.metadata.version("numpy"),
         onnxruntime=importlib.metadata.version("onnxruntime"),
         streamsv=__version__,
-        matrix_gflops=matrix_gflops(),
+        matrix_rates=matrix_rates(),
     )
 
 

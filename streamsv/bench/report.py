@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class BenchReport:
             "engine": self.engine.to_dict(),
             "rivals": {name: cost.to_dict() for name, cost in self.rivals.items()},
             "server": self.server.to_dict() if self.server else None,
-            "machine": asdict(self.machine),
+            "machine": self.machine.to_dict(),
         }
 
 
@@ -61,7 +61,7 @@ def bench(
             progress(1.0, 1.0, label)
 
     machine = this_machine()
-    cost = measure_engine(engine, seconds, minutes, sessions, machine.matrix_gflops, progress)
+    cost = measure_engine(engine, seconds, minutes, sessions, machine.matrix_rates, progress)
     found = measure_rivals(rivals, engine.config.gate, note)
     server = None
     if with_server:

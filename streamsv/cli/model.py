@@ -37,6 +37,7 @@ def info(
         "path": str(encoder.path),
         "fingerprint": encoder.fingerprint,
         "license": encoder.license,
+        "precision": encoder.precision,
         "dimension": encoder.dimension,
         "hop_s": encoder.hop_samples / encoder.sample_rate,
         "state_bytes": encoder.state_bytes,

@@ -45,6 +45,8 @@ class Encoder:
         Length of an embedding.
     hop_samples, sample_rate:
         Samples in one step, and their rate.
+    precision:
+        Of its matrix products: ``float32`` or ``int8``. States are float32 in either.
     speech_head:
         Digest of the speech head, and what it was fitted on; empty for a model that has none.
 
@@ -105,6 +107,7 @@ class Encoder:
             )
         try:
             self.fingerprint = self.metadata["streamsv.fingerprint"]
+            self.precision = self.metadata.get("streamsv.precision", "float32")
             self.license = self.metadata["streamsv.license"]
             self.hop_samples = int(self.metadata["streamsv.hop_samples"])
             self.sample_rate = int(self.metadata["streamsv.sample_rate"])

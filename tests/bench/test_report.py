@@ -10,7 +10,7 @@ import pytest
 from streamsv.bench import machine
 from streamsv.bench.engine import measure_engine
 from streamsv.bench.machine import resident_mb
-from streamsv.bench.matrix import matrix_gflops
+from streamsv.bench.matrix import MatrixRates, matrix_rates
 from streamsv.bench.report import bench
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
@@ -49,19 +49,26 @@ def test_every_figure_is_in_the_json(engine: Engine) -> None:
     places = {"first_second", "first_minute", "last_minute"}
     assert set(hour["cost_s_per_s"]) == set(hour["rss_mb"]) == places
     assert all(cost > 0 for cost in hour["cost_s_per_s"].values())
-    assert {"processor", "cores", "matrix_gflops", "streamsv"} <= set(shown["machine"])
+    assert {"processor", "cores", "matrix_gflops", "matrix_int8_gops", "streamsv"} <= set(
+        shown["machine"]
+    )
     assert seen[-1][0] == pytest.approx(seen[-1][1])
     assert [call[0] for call in seen] == sorted(call[0] for call in seen)
 
 
 def test_the_matrix_rate_is_reached_in_part_when_the_model_tells_its_size() -> None:
-    engine = Engine.load()
+    engine, rates = Engine.load(), MatrixRates(100.0, 400.0)
     engine.encoder.card = {}
-    assert measure_engine(engine, **SHORT, matrix_gflops=100.0).matrix_rate_fraction is None
+    assert measure_engine(engine, **SHORT, matrix_rates=rates).matrix_rate_fraction is None
     engine.encoder.card = {"macs_per_hop": 1_000_000}
-    fraction = measure_engine(engine, **SHORT, matrix_gflops=100.0).matrix_rate_fraction
+    fraction = measure_engine(engine, **SHORT, matrix_rates=rates).matrix_rate_fraction
     assert fraction is not None
     assert fraction > 0
+
+
+def test_products_of_integers_are_held_to_the_rate_of_integers() -> None:
+    assert MatrixRates(100.0, 400.0).least_s(50e9, 0) == 1.0
+    assert MatrixRates(100.0, 400.0).least_s(25e9, 100e9) == 1.0
 
 
 @pytest.mark.parametrize("lengths", [{"seconds": 1.0}, {"minutes": 0.01}])
@@ -75,17 +82,18 @@ def test_no_session_is_refused(engine: Engine) -> None:
         measure_engine(engine, sessions=0)
 
 
-def test_the_matrix_rate_is_measured_on_this_machine() -> None:
-    rate = matrix_gflops(seconds=0.05)
-    assert rate is not None
-    assert rate > 0
+def test_the_matrix_rates_are_measured_on_this_machine() -> None:
+    rates = matrix_rates(seconds=0.1)
+    assert rates is not None
+    assert rates.float32 > 0
+    assert rates.int8 > 0
 
 
 def test_a_machine_without_a_second_interpreter_has_no_matrix_rate(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
-    assert matrix_gflops() is None
+    assert matrix_rates() is None
 
 
 def test_memory_grows_by_what_is_kept() -> None:
