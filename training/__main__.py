@@ -1,4 +1,4 @@
-"""``python -m training STAGE CONFIG``: prepare, train, whiten, export, quantize, calibrate,
+"""``python -m training STAGE CONFIG``: prepare, train, discriminate, export, quantize, calibrate,
 evaluate, score, ablate.
 
 Each stage reads the same configuration and leaves its result where the next one looks for it.
@@ -17,7 +17,7 @@ from streamsv.errors import StreamsvError
 from training.config import TrainConfig, load_config
 
 STAGES = (
-    *("prepare", "train", "whiten", "export", "quantize"),
+    *("prepare", "train", "discriminate", "export", "quantize"),
     *("calibrate", "evaluate", "score", "ablate"),
 )
 
@@ -47,20 +47,20 @@ def train_stage(config: TrainConfig) -> None:
     train(config, _say)
 
 
-def whiten_stage(config: TrainConfig) -> None:
-    """Whiten the last layer by the training voices; the checkpoint keeps it beside the trained one.
+def discriminate_stage(config: TrainConfig) -> None:
+    """Fit the last layer to tell the training voices apart; kept beside the trained one.
 
     A run that goes on from the checkpoint goes on with the trained layer.
     """
     from training.checkpoint import load_checkpoint, save_checkpoint
-    from training.whitening import whiten
+    from training.discriminant import discriminate
 
-    layer = whiten(config)
+    layer = discriminate(config)
     checkpoint = config.folder / "checkpoint.pt"
     content = load_checkpoint(checkpoint)
-    content["whitened"] = {"embed.weight": layer.weight, "embed.bias": layer.bias}
+    content["last_layer"] = {"embed.weight": layer.weight, "embed.bias": layer.bias}
     save_checkpoint(checkpoint, content)
-    _say(f"{checkpoint}: the last layer is whitened")
+    _say(f"{checkpoint}: the last layer tells voices apart")
 
 
 def export_stage(config: TrainConfig, output: Path | None, head: Path | None) -> None:
@@ -218,8 +218,8 @@ def main() -> int:
             prepare_stage(config)
         elif arguments.stage == "train":
             train_stage(config)
-        elif arguments.stage == "whiten":
-            whiten_stage(config)
+        elif arguments.stage == "discriminate":
+            discriminate_stage(config)
         elif arguments.stage == "export":
             export_stage(config, arguments.output, arguments.head)
         elif arguments.stage == "quantize":

@@ -48,11 +48,11 @@ def is_checkpoint(path: Path) -> bool:
     return True
 
 
-def load_network(path: Path, with_whitening: bool = True) -> Network:
+def load_network(path: Path, with_last_layer: bool = True) -> Network:
     """The network, causal or not, with the averaged weights of a checkpoint, for evaluation.
 
-    A last layer that was whitened (:mod:`training.whitening`) takes the place of the trained one,
-    unless ``with_whitening`` is false.
+    A last layer that was fitted afterwards (:mod:`training.discriminant`) takes the place of the
+    trained one, unless ``with_last_layer`` is false.
     """
     content = load_checkpoint(path)
     network: Network
@@ -61,20 +61,20 @@ def load_network(path: Path, with_whitening: bool = True) -> Network:
     else:
         network = CausalNetwork(ModelConfig.from_dict(content["model_config"]))
     try:
-        changed = content.get("whitened", {}) if with_whitening else {}
+        changed = content.get("last_layer", {}) if with_last_layer else {}
         network.student.load_state_dict(content["average"] | changed)
     except RuntimeError as error:
         raise ConfigError(f"{path} does not fit its own configuration: {error}", None) from error
     return network.eval()
 
 
-def load_student(path: Path, with_whitening: bool = True) -> Student:
+def load_student(path: Path, with_last_layer: bool = True) -> Student:
     """The causal student with the averaged weights of a checkpoint, in evaluation mode.
 
-    ``with_whitening`` as for :func:`load_network`. Raises ModelLoadError for a checkpoint of the
+    ``with_last_layer`` as for :func:`load_network`. Raises ModelLoadError for a checkpoint of the
     paper's student, which does not stream.
     """
-    network = load_network(path, with_whitening)
+    network = load_network(path, with_last_layer)
     if not isinstance(network, CausalNetwork):
         raise ModelLoadError(f"{path} holds the paper's student, which does not stream.", str(path))
     return network.student

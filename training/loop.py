@@ -118,7 +118,12 @@ class Trainer:
                 self._parameter_groups(), lr=config.sgd_peak_rate, momentum=0.9, nesterov=True
             )
         if config.method == "muon":
-            return MuonWithAdamW(self.objective.parameters(), config.peak_rate, config.weight_decay)
+            return MuonWithAdamW(
+                self.objective.parameters(),
+                config.peak_rate,
+                config.weight_decay,
+                self.objective.tables(),
+            )
         return torch.optim.AdamW(self._parameter_groups(), lr=config.peak_rate, betas=(0.9, 0.98))
 
     def _make_parallel(self) -> torch.nn.Module:

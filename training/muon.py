@@ -88,12 +88,21 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonWithAdamW:
-    """Both optimizers as one: what is_matrix says goes to Muon, the rest to AdamW."""
+    """Both optimizers as one: matrices that are no ``tables`` go to Muon, the rest to AdamW."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float) -> None:
-        parameters = list(parameters)
-        self._muon = Muon([p for p in parameters if is_matrix(p)], lr, weight_decay)
-        others = [p for p in parameters if not is_matrix(p)]
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        weight_decay: float,
+        tables: Iterable[Tensor] = (),
+    ) -> None:
+        rows = {id(table) for table in tables}
+        matrices: list[Tensor] = []
+        others: list[Tensor] = []
+        for each in parameters:
+            (matrices if is_matrix(each) and id(each) not in rows else others).append(each)
+        self._muon = Muon(matrices, lr, weight_decay)
         self._adamw = torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
 
     @property

@@ -62,12 +62,22 @@ class Objective(nn.Module):
             weights = None
             if loss.balance_classes:
                 weights = torch.from_numpy(class_sizes.mean() / class_sizes).float()
+            start = torch.from_numpy(bank)
+            is_alike = start.shape == (len(class_sizes), network.embedding)
             self.speakers = SpeakerHead(
-                network.embedding, len(class_sizes), loss.sub_centers, weights
+                network.embedding,
+                len(class_sizes),
+                loss.sub_centers,
+                weights,
+                start if is_alike and loss.wants_embeddings() else None,
             )
         self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
         self.register_buffer("spread", torch.ones(layers[-1] if layers else 0), persistent=False)
         self._answer = self._make_answer(config)
+
+    def tables(self) -> list[Tensor]:
+        """Weights whose rows stand for speakers: no maps, so no matrices to an optimizer."""
+        return [] if self.speakers is None else [self.speakers.centers]
 
     def discarded(self) -> dict[str, Tensor]:
         """The weights of the heads, by name."""

@@ -39,18 +39,28 @@ class SpeakerHead(nn.Module):
     """The classes' centers, and the loss; discarded after training.
 
     ``sub_centers`` centers a class, the nearest counting (Deng et al. 2020), so that noisy labels
-    and channels may have one of their own. ``class_weights`` (classes,) or ``None``.
+    and channels may have one of their own. ``class_weights`` (classes,) or ``None``. The centers
+    begin at ``start`` (classes, dim), where a distilled student's embeddings lie already, or at
+    random.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, dim: int, classes: int, sub_centers: int = 1, class_weights: Tensor | None = None
+        self,
+        dim: int,
+        classes: int,
+        sub_centers: int = 1,
+        class_weights: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.sub_centers = sub_centers
         self.centers = nn.Parameter(torch.empty(classes * sub_centers, dim))
         nn.init.xavier_uniform_(self.centers)
+        if start is not None:
+            with torch.no_grad():
+                self.centers.copy_(start.repeat_interleave(sub_centers, dim=0))
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def cosines(self, embeddings: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ the output of a linear layer, A and m go into its weights: nothing is added to t
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -20,28 +21,11 @@ from torch import Tensor
 from streamsv.errors import ConfigError
 from streamsv.nn.student import Student
 from training.augment import Augmenter
-from training.batches import CropSource
-from training.checkpoint import load_student
-from training.config import TrainConfig
-from training.feed import Feed
-from training.networks import make_network
 
 Floats = NDArray[np.float64]
 
 COPIES = 3
 """One clean copy of every crop, and damaged ones."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WhiteningConfig:
-    """What is heard: ``crops`` of each voice, of ``hops`` hops of 80 ms; each is judged after every
-    number of hops of ``prefixes`` as well. ``ridge`` is r in units of the mean eigenvalue.
-    """
-
-    crops: int = 1
-    hops: int = 75
-    prefixes: tuple[int, ...] = (25, 75)
-    ridge: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,29 +66,21 @@ def whitened(layer: LastLayer, mean: Floats, covariance: Floats, ridge: float) -
     return LastLayer(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())
 
 
-def whiten(config: TrainConfig, whitening: WhiteningConfig | None = None) -> LastLayer:
-    """The whitened last layer of a run's averaged weights, by the voices of its cache."""
-    chosen = whitening or WhiteningConfig()
-    student = load_student(config.folder / "checkpoint.pt", with_whitening=False)
-    network = make_network(config.network, config.model, config.paper)
-    feed = Feed(config, network, torch.device("cpu"))
-    if not isinstance(feed.source, CropSource):
-        raise ConfigError("Whitening needs the cache: set data.stream to false.", True)
-    torch.set_num_threads(config.threads)
-    embeddings, labels = _hear(student, feed.source, feed.augment, chosen)
-    mean, covariance = within_class(embeddings, labels)
-    layer = LastLayer(student.embed.weight.detach(), student.embed.bias.detach())
-    return whitened(layer, mean, covariance, chosen.ridge)
-
-
 @torch.no_grad()
-def _hear(
-    student: Student, source: CropSource, augment: Augmenter, chosen: WhiteningConfig
+def hear_voices(
+    student: Student,
+    crops: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]],
+    augment: Augmenter,
+    prefixes: Sequence[int],
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Embeddings before their length is made 1, (rows, dimension), and whose they are."""
+    """Embeddings before their length is made 1, (rows, dimension), and whose they are.
+
+    ``crops`` as :meth:`training.batches.CropSource.crops_of_voices` gives them, each heard clean
+    and damaged, and judged after every number of hops of ``prefixes``.
+    """
     heard, whose = [], []
-    at = np.array(chosen.prefixes) - 1
-    for number, (pcm, voices) in enumerate(source.crops_of_voices(chosen.crops, chosen.hops)):
+    at = np.array(prefixes) - 1
+    for number, (pcm, voices) in enumerate(crops):
         generator = np.random.default_rng(number)
         clean = torch.from_numpy(pcm)
         for copy in range(COPIES):

@@ -1,20 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
 from streamsv.errors import ConfigError
-from training.__main__ import whiten_stage
-from training.checkpoint import load_checkpoint, load_student
-from training.loop import Trainer, train
 from training.whitening import LastLayer, whitened, within_class
-
-
-def quiet(_line):
-    pass
 
 
 def voices(generator, count=40, each=30, dimension=12):
@@ -60,20 +51,3 @@ def test_the_ridge_keeps_directions_that_hardly_move_from_growing():
 def test_voices_heard_once_cannot_be_whitened_by():
     with pytest.raises(ConfigError, match="heard twice"):
         within_class(np.eye(3), np.arange(3))
-
-
-def test_a_whitened_checkpoint_loads_whitened_and_trains_on_as_it_was(run_config):
-    run_config = dataclasses.replace(run_config, name="whitened")
-    checkpoint = train(run_config, quiet)
-    before = load_student(checkpoint)
-    whiten_stage(run_config)
-    after, trained = load_student(checkpoint), load_student(checkpoint, with_whitening=False)
-    assert not torch.allclose(before.embed.weight, after.embed.weight)
-    assert torch.equal(before.embed.weight, trained.embed.weight)
-    for name, value in before.state_dict().items():
-        if not name.startswith("embed."):
-            assert torch.equal(value, after.state_dict()[name])
-    longer = dataclasses.replace(run_config.optimizer, steps=8)
-    going_on = Trainer(dataclasses.replace(run_config, optimizer=longer))
-    assert torch.equal(going_on.average.embed.weight, before.embed.weight)
-    assert "whitened" in load_checkpoint(checkpoint)
