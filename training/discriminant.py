@@ -3,10 +3,11 @@
 A student that imitates its teacher answers where the teacher would, as well as it can. What it then
 does not know, such as which of its own directions are noise, nobody has told it. So once it is
 trained its last layer is whitened (:mod:`training.whitening`) and then turned by one more matrix M,
-which begins as the identity: the voices of the training set, clean and damaged, after 1, 2 and
-6 s, are classified by the cosine to a center of each, with an angular margin (AAM-softmax, Deng et
-al. 2019), while the squared distance of M from the identity holds it back. The student stays as it
-is, and so does what it costs: M goes into the weights of the last layer.
+which begins as the identity: crops of the training voices, clean and damaged, are classified by the
+cosine to a center of each voice, less a margin for its own (AM-softmax; Wang et al. 2018, "CosFace:
+Large Margin Cosine Loss for Deep Face Recognition"), while the squared distance of M from the
+identity holds it back. The student stays as it is, and so does what it costs: M goes into the
+weights of the last layer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from training.checkpoint import load_student
 from training.config import TrainConfig
 from training.feed import Feed
 from training.networks import make_network
-from training.speaker_loss import SpeakerHead
 from training.whitening import LastLayer, hear_voices, whitened, within_class
 
 
@@ -34,21 +34,22 @@ from training.whitening import LastLayer, hear_voices, whitened, within_class
 class DiscriminantConfig:
     """What is heard, and how far the layer may go.
 
-    ``crops`` of each voice, of ``hops`` hops of 80 ms, each judged after every number of hops of
-    ``prefixes``. ``ridge`` is that of the whitening, in units of the mean eigenvalue. ``steps`` of
-    Adam over ``batch`` embeddings at ``rate``, which falls along a cosine; ``scale`` and ``margin``
-    (radians) of AAM-softmax; ``decay`` the weight of the squared distance of M from the identity.
+    ``crops`` of each voice, of ``hops`` hops of 80 ms, are judged at their end; for the whitening,
+    whose ``ridge`` is in units of the mean eigenvalue, after every number of hops of ``early`` as
+    well. ``steps`` of Adam over ``batch`` embeddings at ``rate``, which falls along a cosine;
+    ``scale`` and ``margin`` of AM-softmax; ``decay`` the weight of the squared distance of M from
+    the identity.
     """
 
     crops: int = 2
     hops: int = 75
-    prefixes: tuple[int, ...] = (12, 25, 75)
+    early: tuple[int, ...] = (12, 25)
     ridge: float = 1.0
     steps: int = 300
     batch: int = 512
     rate: float = 1e-3
     scale: float = 12.0
-    margin: float = 0.2
+    margin: float = 0.3
     decay: float = 3e-4
 
 
@@ -65,18 +66,16 @@ def discriminate(config: TrainConfig, discriminant: DiscriminantConfig | None = 
         raise ConfigError("The last layer needs the cache: set data.stream to false.", True)
     torch.set_num_threads(config.threads)
     crops = feed.source.crops_of_voices(chosen.crops, chosen.hops)
-    embeddings, labels = hear_voices(student, crops, feed.augment, chosen.prefixes)
+    prefixes = (*chosen.early, chosen.hops)
+    embeddings, labels = hear_voices(student, crops, feed.augment, prefixes)
     mean, covariance = within_class(embeddings, labels)
     layer = LastLayer(student.embed.weight.detach(), student.embed.bias.detach())
     white = whitened(layer, mean, covariance, chosen.ridge)
     identity = LastLayer(torch.eye(len(mean)), torch.zeros(len(mean)))
     seen = whitened(identity, mean, covariance, chosen.ridge)
-    matrix = turned(
-        torch.from_numpy(embeddings).float() @ seen.weight.t() + seen.bias,
-        labels,
-        chosen,
-        config.seed,
-    )
+    ends = slice(len(prefixes) - 1, None, len(prefixes))
+    rows = torch.from_numpy(embeddings[ends]).float() @ seen.weight.t() + seen.bias
+    matrix = turned(rows, labels[ends], chosen, config.seed)
     return LastLayer(matrix @ white.weight, matrix @ white.bias)
 
 
@@ -96,20 +95,19 @@ def turned(
     identity = torch.eye(embeddings.shape[1])
     matrix = torch.nn.Parameter(identity.clone())
     sums = torch.zeros(len(names), embeddings.shape[1])
-    head = SpeakerHead(
-        embeddings.shape[1],
-        len(names),
-        start=sums.index_add(0, whose, F.normalize(embeddings, dim=1)),
-    )
-    optimizer = torch.optim.Adam([matrix, *head.parameters()], lr=chosen.rate)
+    sums.index_add_(0, whose, F.normalize(embeddings, dim=1))
+    centers = torch.nn.Parameter(F.normalize(sums, dim=1))
+    optimizer = torch.optim.Adam([matrix, centers], lr=chosen.rate)
     for step in range(chosen.steps):
         for group in optimizer.param_groups:
             group["lr"] = chosen.rate * 0.5 * (1 + math.cos(math.pi * step / chosen.steps))
         rows = torch.randint(len(embeddings), (chosen.batch,), generator=generator)
         told = F.normalize(embeddings[rows] @ matrix.t(), dim=1)
-        loss = head(told[:, None], whose[rows], chosen.margin, chosen.scale, 0, 0.0)
+        cosines = told @ F.normalize(centers, dim=1).t()
+        cosines = cosines - chosen.margin * F.one_hot(whose[rows], len(names))
+        loss = F.cross_entropy(chosen.scale * cosines, whose[rows])
         loss = loss + chosen.decay * (matrix - identity).square().sum()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return matrix.detach()
