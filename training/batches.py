@@ -192,19 +192,20 @@ class CropSource:
         return batch, generator
 
     def crops_of_voices(
-        self, crops: int, hops: int, batch: int = 32
+        self, crops: int, hops: int, batch: int = 32, altered: bool = False
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Batches of ``crops`` crops of every labeled voice as it was recorded, and whose they are.
 
         Each is (batch, samples) clean speech with (batch,) classes; the crops of a voice are
         spread over its clips, and a clip shorter than a crop is repeated. The first voice of the
-        configuration is taken for the one that was recorded.
+        configuration is taken for the one that was recorded; with ``altered`` the others, played
+        at another speed or warped, are voices of their own.
         """
         samples = hops * HOP_SAMPLES
         chosen: list[tuple[int, int]] = []
         is_recorded = np.array(self._speed_of) == 0
         for voice in range(len(self.class_sizes)):
-            rows = np.flatnonzero((self._classes == voice) & is_recorded)
+            rows = np.flatnonzero((self._classes == voice) & (is_recorded | altered))
             if not len(rows):
                 continue
             for number in range(crops):

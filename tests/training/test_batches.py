@@ -58,3 +58,13 @@ def test_source_weights_move_the_odds(tiny_config):
 def test_a_cache_that_is_not_prepared_says_what_to_run(tmp_path):
     with pytest.raises(ConfigError, match="prepare"):
         CropSource(DataConfig(cache=str(tmp_path), speeds=(1.0,)), 0, 0.5)
+
+
+@pytest.mark.parametrize(("altered", "voices"), [(False, 3), (True, 6)])
+def test_crops_of_every_voice_are_given_alike(source, altered, voices):
+    batches = list(source.crops_of_voices(2, 10, batch=4, altered=altered))
+    whose = np.concatenate([labels for _, labels in batches])
+    assert np.unique(whose).size == voices
+    assert (np.bincount(whose)[np.unique(whose)] == 2).all()
+    assert all(pcm.shape == (len(labels), 10 * 1280) for pcm, labels in batches)
+    assert all((np.abs(pcm).max(axis=1) > 0).all() for pcm, _ in batches)
