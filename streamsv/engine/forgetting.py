@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 
 from streamsv.encoder import Encoder, State
-from streamsv.engine.guard import HEARD, RECENT_HOPS, SpeechGuard
+from streamsv.engine.guard import HEARD, RECENT_HOPS
 from streamsv.events import Score
 
 POOLED = "pool."
@@ -78,15 +78,15 @@ class Forgetting:
         """The moment that the stream would go back to now."""
         return self._kept
 
-    def hear(self, guard: SpeechGuard, state: State, hops: int, scores: tuple[Score, ...]) -> bool:
+    def hear(self, recent: float, state: State, hops: int, scores: tuple[Score, ...]) -> bool:
         """Whether to go back to :attr:`kept` now; asked after every hop.
 
-        ``guard`` has heard ``state``, the network's after ``hops`` of speech with ``scores``.
+        ``recent`` is the guard's mean log odds of the last second, ``state`` the network's after
+        ``hops`` of speech with ``scores``.
         """
         self._unbroken_hops += 1
         if self._unbroken_hops < RECENT_HOPS:
             return False
-        recent = guard.recent_logit
         if self.is_on_trial:
             self.is_on_trial = recent < TRUST_FROM
             return self.is_on_trial

@@ -107,8 +107,9 @@ class SpeechGuard:
         ((logits, hops),) = state[HEARD][0].tolist()
         before, hops_before = self._sums
         # Both sums decay by the same factor, and the hop itself adds 1 to that of the hops.
-        self._recent.append(logits - before * (hops - 1.0) / hops_before)
-        self.recent_logit = sum(self._recent) / len(self._recent)
+        recent = self._recent
+        recent.append(logits - before * (hops - 1.0) / hops_before)
+        self.recent_logit = sum(recent) / len(recent)
         self._sums = logits, hops
         self._hops += 1
 

@@ -98,6 +98,7 @@ class VerificationSession(Session):
         self._quality = QualityWatch(config.quality)
         self._guard = SpeechGuard.of(encoder, config.guard, self._state)
         self._forgetting = Forgetting(encoder, self._state) if self._guard else None
+        self._is_on_trial = False
         self._hops = 0
         self._hops_looked_at = 0
         self._takeover = TakeoverWatch(takeover) if takeover else None
@@ -119,28 +120,23 @@ class VerificationSession(Session):
     @property
     def _net_speech_s(self) -> float:
         """Speech that the scores rest on, without what was forgotten or is on trial."""
-        return self._counted_hops * self._encoder.hop_samples / SAMPLE_RATE
-
-    @property
-    def _counted_hops(self) -> int:
-        return self._forgetting.kept.hops if self._is_on_trial and self._forgetting else self._hops
-
-    @property
-    def _is_on_trial(self) -> bool:
-        return self._forgetting is not None and self._forgetting.is_on_trial
+        hops = self._hops
+        if self._forgetting is not None and self._is_on_trial:
+            hops = self._forgetting.kept.hops
+        return hops * self._encoder.hop_samples / SAMPLE_RATE
 
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops += 1
         at_s, levels = hop.at_s, hop.levels
         scores = self._scores(embedding, self._hops)
         is_other = False
-        if self._guard is not None and self._forgetting is not None:
-            self._guard.hear(self._state)
-            was_on_trial = self._forgetting.is_on_trial
-            if self._forgetting.hear(self._guard, self._state, self._hops, scores):
-                self._go_back(self._guard, self._forgetting)
-                return self._forgotten(hop, is_news=not was_on_trial)
-            is_other = self._guard.is_surely_no_speech
+        guard, forgetting = self._guard, self._forgetting
+        if guard is not None and forgetting is not None:
+            guard.hear(self._state)
+            if forgetting.hear(guard.recent_logit, self._state, self._hops, scores):
+                return self._go_back(hop, guard, forgetting)
+            self._is_on_trial = forgetting.is_on_trial
+            is_other = guard.is_surely_no_speech
         events: list[Event] = []
         events += self._quality.look(levels, at_s, is_speech=not is_other)
         if self._takeover is not None:
@@ -150,26 +146,26 @@ class VerificationSession(Session):
         self._latest = scores
         if self._hops % self._config.update_every_hops:
             return events
-        net_speech_s = self._net_speech_s
+        net_speech_s = self._hops * self._encoder.hop_samples / SAMPLE_RATE
         events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
         if len(self._verdicts) < self._decisions_due:
             events += self._decisions(at_s, net_speech_s)
         return events
 
-    def _go_back(self, guard: SpeechGuard, forgetting: Forgetting) -> None:
-        kept = forgetting.kept
+    def _go_back(self, hop: QueuedHop, guard: SpeechGuard, forgetting: Forgetting) -> list[Event]:
+        """Forget what was heard up to ``hop`` since the moment that was kept; and what is said of
+        it: the scores as they were then, once, if there were any.
+        """
+        is_news, self._is_on_trial = not self._is_on_trial, True
         self._state = forgetting.go_back()
-        self._hops, self._latest = kept.hops, kept.scores
+        self._hops, self._latest = forgetting.kept.hops, forgetting.kept.scores
         guard.begin(self._state)
         if self._takeover is not None:
-            self._takeover.go_back(kept.hops)
-
-    def _forgotten(self, hop: QueuedHop, is_news: bool) -> list[Event]:
-        """What is said when the latest sound was forgotten, and not for the first time in a row."""
+            self._takeover.go_back(self._hops)
         events: list[Event] = []
         events += self._quality.look(hop.levels, hop.at_s, is_speech=False)
         if is_news and self._latest:
-            net_speech_s, snr_db = self._net_speech_s, hop.levels.snr_db
+            snr_db, net_speech_s = hop.levels.snr_db, self._net_speech_s
             updated = ScoreUpdated(hop.at_s, net_speech_s, self._latest, snr_db, self._channel)
             events.append(updated)
         return events
