@@ -35,10 +35,10 @@ _LEAST_RECENT_LOGIT = 1.5
 """Mean log odds of the last second below which nobody looks at the score either: what has just
 begun shows there first."""
 
-_LEAST_TO_REJECT = 60.0
-"""Sum of the log odds below which nobody is rejected: fifteen hops that are surely speech, or more
-that are less so. A melody can sound like speech for a second, but like no voice at all, so that a
-rejection is what would come of it."""
+_LEAST_TO_REJECT = 80.0
+"""Sum of the log odds below which nobody is rejected: some twenty hops that are surely speech, or
+more that are less so. A melody can sound like speech for a second, but like no voice at all, so
+that a rejection is what would come of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
