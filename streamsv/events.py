@@ -1,9 +1,10 @@
 """Everything that a session can say, as frozen dataclasses.
 
 Times are seconds of *media time* from the first sample (``at_s``), never wall clock.
-``net_speech_s`` is the speech used so far: samples encoded / 16000. A number that is not known
-is ``None`` (``null`` in JSON), never 0. ``speaker`` is the id of a speaker. JSON carries the same
-field names as Python, with ``type`` first.
+``net_speech_s`` is the speech used so far: samples encoded / 16000, less what was heard to be no
+speech and forgotten, so that it may fall. A number that is not known is ``None`` (``null`` in
+JSON), never 0. ``speaker`` is the id of a speaker. JSON carries the same field names as Python,
+with ``type`` first.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoreUpdated(Event):
-    """The running score after one more stretch of speech.
+    """The running score after one more stretch of speech, or as it was before a stretch that was
+    forgotten.
 
     ``scores`` has all claimed voiceprints in their order, or in ``identify`` mode the best
     candidates, best first; ``snr_db`` is speech against the rest; ``channel`` says for what audio
@@ -142,8 +144,8 @@ class DecisionMade(Event):
     one in all, whose ``speaker`` is ``None`` when the voice is nobody's.
 
     ``verdict`` says what was decided, ``reason`` why, and ``score`` is the evidence at that
-    moment, ``None`` if there was no speech. ``promised_error_rate`` is the false-accept rate that
-    the rule promises, ``None`` where the rule promises none.
+    moment, ``None`` if there was no speech, or all was forgotten. ``promised_error_rate`` is the
+    false-accept rate that the rule promises, ``None`` where the rule promises none.
     """
 
     type: ClassVar[str] = "decision_made"

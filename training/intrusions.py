@@ -17,11 +17,14 @@ first kind both ways.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import soxr
@@ -29,20 +32,24 @@ from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, AudioFormat
 from streamsv.audio.formats import Encoding, encode_mulaw
-from streamsv.engine import Engine
+from streamsv.encoder import Batcher
+from streamsv.engine import Engine, VerificationSession
 from streamsv.evaluation.sets import EvaluationSet, Trial, load_set
-from streamsv.events import DecisionMade, Verdict
+from streamsv.events import Verdict
 from streamsv.voiceprints import Voiceprint
 from training import sounds
 from training.guard_clips import noises, read
 
 Floats = NDArray[np.float32]
 Verdicts = dict[str, Verdict]
+K = TypeVar("K")
 
 WIDEBAND = AudioFormat(Encoding.F32LE, SAMPLE_RATE)
 TELEPHONE = AudioFormat(Encoding.MULAW, 8_000)
 LEAKS_DB = (-15, -20, -25, -30)
 
+_ALONE = "the call alone"
+_AT_ONCE = 24
 _PLAYED_S = 10
 _HELD_S = 20.0
 _TURN_S = 3.0
@@ -66,20 +73,52 @@ class Enrolled:
     voiceprints: Mapping[tuple[str, ...], Voiceprint]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Played(Generic[K]):
+    """One call to play: float32 (samples,), 16 kHz, over ``audio``, to all ``voiceprints``."""
+
+    key: K
+    voiceprints: Sequence[Voiceprint]
+    pcm: Floats
+    audio: AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What happens (``name``) in the ``number``-th call of a caller or a stranger of a set."""
+
+    name: str
+    who: str
+    of_set: str
+    number: int
+
+
 def verdicts(
     engine: Engine, voiceprints: Sequence[Voiceprint], pcm: Floats, audio: AudioFormat
 ) -> Verdicts:
     """The verdict on each voiceprint after a call: float32 (samples,), 16 kHz, over ``audio``."""
-    session = engine.verify(voiceprints, audio)
-    data = _encoded(pcm, audio)
-    step = audio.sample_rate
-    events = [
-        e for start in range(0, len(data), step) for e in session.push(data[start : start + step])
-    ]
-    events += session.finish()
-    return {
-        str(event.speaker): event.verdict for event in events if isinstance(event, DecisionMade)
-    }
+    ((_, found),) = played(engine, [Played(None, voiceprints, pcm, audio)])
+    return found
+
+
+def played(engine: Engine, calls: Iterable[Played[K]]) -> Iterator[tuple[K, Verdicts]]:
+    """The verdicts of many calls, each with its key, some at a time and in no certain order."""
+    batcher, waiting = Batcher(engine.encoder, _AT_ONCE), iter(calls)
+    running: dict[VerificationSession, K] = {}
+    while True:
+        for call in itertools.islice(waiting, _AT_ONCE - len(running)):
+            session = engine.verify(call.voiceprints, call.audio)
+            session.feed(_encoded(call.pcm, call.audio))
+            session.close_input()
+            running[session] = call.key
+        if not running:
+            return
+        for stepped in batcher.step(running):
+            if stepped.error is not None:
+                raise stepped.error
+        for session in [session for session in running if session.is_ended]:
+            found = {str(speaker): verdict for speaker, verdict in session.verdicts.items()}
+            yield running.pop(session), found
 
 
 def enrolled(engine: Engine, evaluation_set: EvaluationSet, at_most: int) -> Enrolled:
@@ -113,13 +152,16 @@ def no_speech(
     clips: dict[str, int] = defaultdict(int)
     undecided: dict[str, int] = defaultdict(int)
     counts: dict[str, dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
-    for kind, pcm in named:
-        for audio in (WIDEBAND, TELEPHONE):
-            found = list(verdicts(engine, voiceprints, pcm, audio).values())
-            clips[kind] += 1
-            undecided[kind] += all(each is Verdict.UNDECIDED for each in found)
-            for each in found:
-                counts[kind][each] += 1
+    calls = (
+        Played(kind, voiceprints, pcm, audio)
+        for kind, pcm in named
+        for audio in (WIDEBAND, TELEPHONE)
+    )
+    for kind, found in played(engine, calls):
+        clips[kind] += 1
+        undecided[kind] += all(each is Verdict.UNDECIDED for each in found.values())
+        for each in found.values():
+            counts[kind][each] += 1
     return {
         kind: {
             "clips": clips[kind],
@@ -168,20 +210,26 @@ def intruded(
     """By what happens in a call: verdicts on true callers and on strangers, as counts of accept,
     reject, undecided, and of those that differ from the call in which nothing happens.
     """
+    heard: dict[Scene, Verdict] = {}
+    for scene, of_call in played(engine, _scenes(everybody, at_most, seed)):
+        (heard[scene],) = of_call.values()
     found: dict[str, dict[str, list[int]]] = {}
+    for scene, verdict in heard.items():
+        counts = found.setdefault(scene.name, {}).setdefault(scene.who, [0, 0, 0, 0])
+        counts[list(Verdict).index(verdict)] += 1
+        counts[3] += verdict is not heard[dataclasses.replace(scene, name=_ALONE)]
+    return found
+
+
+def _scenes(everybody: Sequence[Enrolled], at_most: int, seed: int) -> Iterator[Played[Scene]]:
     for people in everybody:
         for who, is_target in (("caller", True), ("stranger", False)):
             for number, trial in enumerate(calls(people, is_target, at_most)):
                 generator = np.random.default_rng((seed, number))
                 voiceprint = people.voiceprints[trial.enroll]
-                plain = None
                 for name, pcm in _happenings(people, trial, generator):
-                    (verdict,) = verdicts(engine, [voiceprint], pcm, people.audio).values()
-                    plain = verdict if plain is None else plain
-                    counts = found.setdefault(name, {}).setdefault(who, [0, 0, 0, 0])
-                    counts[list(Verdict).index(verdict)] += 1
-                    counts[3] += verdict is not plain
-    return found
+                    scene = Scene(name, who, people.evaluation_set.name, number)
+                    yield Played(scene, [voiceprint], pcm, people.audio)
 
 
 def _happenings(
@@ -190,7 +238,7 @@ def _happenings(
     """One call, as it is and disturbed. The agent is another person of the set."""
     streams = people.evaluation_set.streams
     voice = _at_level(read(streams[trial.test].path)[: round(_CALL_S * SAMPLE_RATE)], 0.0)
-    yield "the call alone", voice
+    yield _ALONE, voice
     music = _at_level(sounds.music(_HELD_S, generator), 0.0)
     cut = min(round(_TURN_S * SAMPLE_RATE), len(voice) // 2)
     yield "20 s of music before", np.concatenate([music, voice])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from streamsv.audio import SAMPLE_RATE, AudioFormat
 from streamsv.encoder import Encoder
 from streamsv.engine.config import EngineConfig
+from streamsv.engine.forgetting import Forgetting
 from streamsv.engine.guard import SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
@@ -23,10 +24,11 @@ from streamsv.events import (
     ScoreUpdated,
     SessionEnded,
     SpeakerChanged,
+    SpeechEnded,
     Verdict,
 )
 from streamsv.scoring.calibration import Calibration
-from streamsv.scoring.policy import Policy, policy_for
+from streamsv.scoring.policy import Decision, Policy, policy_for
 from streamsv.scoring.similarity import Directions
 from streamsv.scoring.takeover import TakeoverModel, TakeoverWatch
 from streamsv.voiceprints import Voiceprint
@@ -94,12 +96,14 @@ class VerificationSession(Session):
             self._lines.append((float(slope), float(offset), known.index(channel)))
         self._columns = np.array(self._lines).T if len(self._lines) > _FEW else None
         self._quality = QualityWatch(config.quality)
-        self._guard = SpeechGuard.of(encoder, config.guard)
+        self._guard = SpeechGuard.of(encoder, config.guard, self._state)
+        self._forgetting = Forgetting(encoder, self._state) if self._guard else None
+        self._is_on_trial = False
+        self._hops = 0
+        self._hops_looked_at = 0
         self._takeover = TakeoverWatch(takeover) if takeover else None
-        self._was_held_back = False
         self._decisions_due = 1 if mode == "identify" else len(speakers)
         self._verdicts: dict[str | None, Verdict] = {}
-        self._hops_scored = 0
         self._latest: tuple[Score, ...] = ()
         self._channel = audio.channel
 
@@ -113,27 +117,70 @@ class VerificationSession(Session):
         """The rule for the first voiceprint: its thresholds are worth showing."""
         return self._policies[self._speakers[0]]
 
+    @property
+    def _net_speech_s(self) -> float:
+        """Speech that the scores rest on, without what was forgotten or is on trial."""
+        hops = self._hops
+        if self._forgetting is not None and self._is_on_trial:
+            hops = self._forgetting.kept.hops
+        return hops * self._encoder.hop_samples / SAMPLE_RATE
+
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
-        self._hops_scored += 1
-        self._latest = self._scores(embedding, hop.number + 1)
-        if self._guard is not None:
-            self._guard.hear(self._state)
-        is_other = self._guard is not None and self._guard.is_surely_no_speech
-        at_s, net_speech_s, levels = hop.at_s, hop.net_speech_s, hop.levels
+        self._hops += 1
+        at_s, levels = hop.at_s, hop.levels
+        scores = self._scores(embedding, self._hops)
+        is_other = False
+        guard, forgetting = self._guard, self._forgetting
+        if guard is not None and forgetting is not None:
+            guard.hear(self._state)
+            if forgetting.hear(guard.recent_logit, self._state, self._hops, scores):
+                return self._go_back(hop, guard, forgetting)
+            self._is_on_trial = forgetting.is_on_trial
+            is_other = guard.is_surely_no_speech
         events: list[Event] = []
         events += self._quality.look(levels, at_s, is_speech=not is_other)
         if self._takeover is not None:
             events += self._changes(hop, embedding)
-        if self._hops_scored % self._config.update_every_hops:
+        if self._is_on_trial:
             return events
-        events.append(ScoreUpdated(at_s, net_speech_s, self._latest, levels.snr_db, self._channel))
+        self._latest = scores
+        if self._hops % self._config.update_every_hops:
+            return events
+        net_speech_s = self._hops * self._encoder.hop_samples / SAMPLE_RATE
+        events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
         if len(self._verdicts) < self._decisions_due:
             events += self._decisions(at_s, net_speech_s)
         return events
 
+    def _go_back(self, hop: QueuedHop, guard: SpeechGuard, forgetting: Forgetting) -> list[Event]:
+        """Forget what was heard up to ``hop`` since the moment that was kept; and what is said of
+        it: the scores as they were then, once, if there were any.
+        """
+        is_news, self._is_on_trial = not self._is_on_trial, True
+        self._state = forgetting.go_back()
+        self._hops, self._latest = forgetting.kept.hops, forgetting.kept.scores
+        guard.begin(self._state)
+        if self._takeover is not None:
+            self._takeover.go_back(self._hops)
+        events: list[Event] = []
+        events += self._quality.look(hop.levels, hop.at_s, is_speech=False)
+        if is_news and self._latest:
+            snr_db, net_speech_s = hop.levels.snr_db, self._net_speech_s
+            updated = ScoreUpdated(hop.at_s, net_speech_s, self._latest, snr_db, self._channel)
+            events.append(updated)
+        return events
+
+    def _released(self) -> list[Event]:
+        """As of every session; the gate does not know what was forgotten of its speech."""
+        return [
+            SpeechEnded(event.at_s, self._net_speech_s) if isinstance(event, SpeechEnded) else event
+            for event in super()._released()
+        ]
+
     @property
     def _is_speech(self) -> bool:
-        return self._guard is None or self._guard.is_speech
+        """Whether what was heard of late is speech, and counts."""
+        return self._guard is None or (self._guard.is_speech and not self._is_on_trial)
 
     def _changes(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         """Whose voice another has taken over from, by what was heard up to this hop."""
@@ -141,7 +188,7 @@ class VerificationSession(Session):
             return []
         found = self._takeover.hear(embedding, self._state, hop.at_s, self._is_speech)
         return [
-            SpeakerChanged(hop.at_s, speaker, changed_at_s, hop.net_speech_s)
+            SpeakerChanged(hop.at_s, speaker, changed_at_s, self._net_speech_s)
             for speaker, changed_at_s in found
         ]
 
@@ -168,16 +215,22 @@ class VerificationSession(Session):
         return tuple([Score(self._speakers[i], cosines[i], None, llrs[i]) for i in shown])
 
     def _decisions(self, at_s: float, net_speech_s: float) -> list[Event]:
-        """A look at the latest scores: the decisions that they are enough for."""
-        self._was_held_back = not self._is_speech
-        if self._was_held_back:
+        """A look at the latest scores: the decisions that they are enough for.
+
+        No look is taken twice: after something was forgotten, the next is taken with more speech
+        than any before, so that a call has no more looks than one in which nothing is forgotten.
+        """
+        is_speech_now = self._guard is None or self._guard.is_speech_now
+        if self._hops <= self._hops_looked_at or not (self._is_speech and is_speech_now):
             return []
+        self._hops_looked_at = self._hops
+        may_reject = self._guard is None or self._guard.is_enough_to_reject
         events: list[Event] = []
         for speaker, score in self._waiting():
             if score is None:
                 continue
             found = self._policies[score.speaker].look(score.llr, net_speech_s)
-            if found is not None:
+            if found is not None and (may_reject or found[0] is not Verdict.REJECT):
                 events.append(self._decide(speaker, score, *found, at_s, net_speech_s))
         return events
 
@@ -208,11 +261,21 @@ class VerificationSession(Session):
         return DecisionMade(at_s, speaker, verdict, reason, promised, net_speech_s, score)
 
     def _ending(self) -> list[Event]:
-        at_s, net_speech_s = self._stream.at_s, self._stream.net_speech_s
+        at_s, net_speech_s = self._stream.at_s, self._net_speech_s
         events = self._decisions(at_s, net_speech_s)
         for speaker, score in self._waiting():
-            verdict, reason = self.policy.at_end(net_speech_s)
-            if score is not None and self._was_held_back and reason is not Reason.NOT_ENOUGH_SPEECH:
-                reason = Reason.NOT_SPEECH
+            verdict, reason = self._at_end(net_speech_s)
             events.append(self._decide(speaker, score, verdict, reason, at_s, net_speech_s))
         return [*events, SessionEnded(at_s, net_speech_s)]
+
+    def _at_end(self, net_speech_s: float) -> Decision:
+        """What is said of those that no look decided: sound enough that is not speech enough is
+        a reason of its own.
+        """
+        verdict, reason = self.policy.at_end(net_speech_s)
+        _, of_all_sound = self.policy.at_end(self._stream.net_speech_s)
+        is_short = reason is Reason.NOT_ENOUGH_SPEECH
+        is_held_back = not self._is_speech and not self._is_on_trial
+        if of_all_sound is not Reason.NOT_ENOUGH_SPEECH and (is_short or is_held_back):
+            reason = Reason.NOT_SPEECH
+        return verdict, reason

@@ -162,6 +162,7 @@ def moments_between(
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Look:
+    hops: int
     moments: Moments
     embedding: Floats
     at_s: float
@@ -189,6 +190,11 @@ class OwnVoice:
         """What this look found."""
         self._latest.append(likeness)
 
+    def take_back(self) -> None:
+        """The latest look is forgotten."""
+        if self._latest:
+            self._latest.pop()
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Watched:
@@ -213,6 +219,15 @@ class TakeoverWatch:
         """
         self._accepted.setdefault(speaker, _Watched(voiceprint, self._hops))
 
+    def go_back(self, hops: int) -> None:
+        """The stream goes on from where it was after ``hops``: what was heard since is undone."""
+        self._hops = hops
+        while self._looks and self._looks[-1].hops > hops:
+            self._looks.pop()
+            for one in self._accepted.values():
+                if one is not None:
+                    one.own.take_back()
+
     def hear(
         self, embedding: Floats, state: Moments, at_s: float, is_speech: bool = True
     ) -> list[tuple[str, float]]:
@@ -226,7 +241,7 @@ class TakeoverWatch:
             return []
         # Copies, because a batching driver writes the next step into the same arrays.
         moments = {name: np.array(state[key]).reshape(-1) for name, key in STATE.items()}
-        self._looks.append(_Look(moments, embedding.copy(), at_s))
+        self._looks.append(_Look(self._hops, moments, embedding.copy(), at_s))
         first = self._hops - WINDOW_STEPS * STEP_HOPS
         due = [(who, one) for who, one in self._accepted.items() if one and first >= one.since]
         if not due or not is_speech or len(self._looks) <= WINDOW_STEPS:

@@ -35,10 +35,13 @@ def voiceprint(engine: Engine, clips: Any) -> Voiceprint:
 
 @pytest.fixture(scope="module")
 def calls(clips: Any) -> list[bytes]:
-    """Three voices, and one of them over noise."""
+    """Three voices, one of them over noise, and one with a tone in between, which is forgotten."""
     spoken = [clips.pcm(f"voice_{voice}_call")[: SECONDS * SAMPLE_RATE] for voice in "abc"]
     noise = np.random.default_rng(0).normal(0, 0.02, len(spoken[0])).astype(np.float32)
-    return [encode_s16le(pcm) for pcm in (*spoken, spoken[0] + noise)]
+    tone = (0.2 * np.sin(np.arange(3 * SAMPLE_RATE) * 0.17)).astype(np.float32)
+    begun = 2 * SAMPLE_RATE
+    around = np.concatenate([spoken[1][:begun], tone, spoken[1][begun : 2 * begun]])
+    return [encode_s16le(pcm) for pcm in (*spoken, spoken[0] + noise, around)]
 
 
 @pytest.fixture(scope="module")

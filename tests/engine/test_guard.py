@@ -197,8 +197,9 @@ def test_a_model_without_a_speech_head_loads_and_has_no_guard(
     onnx.save(without_head(onnx.load(bundled("default.onnx"))), path)
     encoder = Encoder(path)
     assert encoder.speech_head == {}
-    assert SpeechGuard.of(encoder, GuardConfig()) is None
-    assert SpeechGuard.of(engine.encoder, GuardConfig()) is not None
+    for one, has_guard in ((encoder, False), (engine.encoder, True)):
+        guard = SpeechGuard.of(one, GuardConfig(), one.initial_state())
+        assert (guard is not None) is has_guard
     calibration = dataclasses.replace(engine.calibration, model_sha256=None)
     plain = Engine(encoder, calibration, engine.config)
     tone = leveled(SOUNDS["dial tone"]())

@@ -153,6 +153,32 @@ def test_what_is_no_speech_is_nobody_else() -> None:
     assert heard([("alice", 150), ("bob", 150)], is_speech=False) == []
 
 
+def test_what_the_call_went_back_before_is_nobody_else() -> None:
+    call, watch = Call(), TakeoverWatch(model())
+    found: list[str] = []
+
+    def hear(voice: str, hops: int, is_speech: bool = True) -> None:
+        for _ in range(hops):
+            changed = watch.hear(*call.hop(voice), is_speech)
+            found.extend(who for who, _ in changed)
+            if call.hops == 40:
+                watch.accept("alice", unit(call.voices["alice"]))
+
+    def go_back(hops: int) -> None:
+        call.hops = hops
+        call.values, call.logits = call.values[: 4 * hops], call.logits[: 4 * hops]
+        watch.go_back(hops)
+
+    hear("alice", 150)
+    for _ in range(20):  # less than a window each time, more than one in all
+        hear("bob", 12, is_speech=False)
+        go_back(150)
+    hear("alice", 100)
+    assert found == []
+    hear("bob", WINDOW_HOPS)
+    assert found == ["alice"]
+
+
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "some.takeover.npz"
     model(own_share=0.6).save(path)
