@@ -92,6 +92,7 @@ def quantize(source: Path, output: Path, batches: Iterable[Floats]) -> Exported:
         onnx.save(model, str(freed))
         _write(freed, written, _Heard(encoder, batches), [node.name for node in chosen])
         quantized = onnx.load(str(written))
+    _keep_what_is_no_number(quantized.graph)
     fingerprint = _describe(quantized, encoder, _macs(model, chosen, weights))
     onnx.save(quantized, str(output))
     return Exported(output, fingerprint)
@@ -101,6 +102,7 @@ def quantize_trained(config: TrainConfig, path: Path) -> Exported:
     """:func:`quantize` the network at ``path`` in place, by damaged speech of training voices."""
     import torch
 
+    torch.set_num_threads(config.threads)  # the last digits of a scale depend on it
     network = make_network(config.network, config.model, config.paper)
     feed = Feed(config, network, torch.device("cpu"))
 
@@ -136,6 +138,24 @@ def _free_residuals(graph: onnx.GraphProto, weights: dict[str, onnx.TensorProto]
         )
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _keep_what_is_no_number(graph: onnx.GraphProto) -> None:
+    """Let sound that is no number come out as no number, which rounding to integers would hide.
+
+    Adds sum(pcm) - sum(pcm) to the embedding: 0, or nan for a hop with nan or infinity in it.
+    """
+    for node in graph.node:
+        node.output[:] = ["rounded" if name == "embedding" else name for name in node.output]
+    axes = onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
+    graph.node.extend(
+        [
+            onnx.helper.make_node("Constant", [], ["samples"], "samples", value=axes),
+            onnx.helper.make_node("ReduceSum", ["pcm", "samples"], ["sum"], "sum", keepdims=1),
+            onnx.helper.make_node("Sub", ["sum", "sum"], ["nothing"], "nothing"),
+            onnx.helper.make_node("Add", ["rounded", "nothing"], ["embedding"], "embedding"),
+        ]
+    )
 
 
 def _write(source: Path, output: Path, heard: _Heard, names: Sequence[str]) -> None:

@@ -73,6 +73,16 @@ def test_how_loud_another_caller_is_changes_nothing(both):
     assert all(np.array_equal(states[name][0], others[name][0]) for name in states)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sound_that_is_no_number_does_not_pass_for_a_voice(both, value):
+    _, after = both
+    pcm = spoken("voice_c_call", rows=2)[:, :HOP_SAMPLES]
+    pcm[0, 700] = value
+    embeddings, _ = after.step(pcm, after.initial_state(2))
+    assert np.isnan(embeddings[0]).all()
+    assert np.isfinite(embeddings[1]).all()
+
+
 def test_states_stay_float32_and_evidence_of_speech_is_kept(both):
     before, after = both
     _, state = heard(after, spoken("voice_a_call"))
