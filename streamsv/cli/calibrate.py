@@ -37,7 +37,7 @@ def calibrate(
     spending: Annotated[
         SpendingName,
         typer.Option("--spending", help="How the promised error is spent over a call."),
-    ] = SpendingName.OBRIEN_FLEMING,
+    ] = SpendingName.POCOCK,
     as_recorded: Annotated[
         bool,
         typer.Option(

@@ -94,7 +94,7 @@ def fit_material(
     fingerprint: str,
     material: Material,
     least_speakers: int = LEAST_SPEAKERS,
-    spending: str = "obrien-fleming",
+    spending: str = "pocock",
 ) -> Fitted:
     """Evidence and rules of cosines at hand, for each channel that occurs in them.
 

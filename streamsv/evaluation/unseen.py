@@ -89,7 +89,7 @@ class Unseen:
         }
 
 
-def left_out(material: Material, spending: str = "obrien-fleming") -> Unseen:
+def left_out(material: Material, spending: str = "pocock") -> Unseen:
     """Leave out each set of ``material`` in turn.
 
     A channel that no other set has is not judged. Raises `EvaluationSetError` for fewer than two
