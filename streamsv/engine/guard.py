@@ -35,10 +35,10 @@ _LEAST_RECENT_LOGIT = 1.5
 """Mean log odds of the last second below which nobody looks at the score either: what has just
 begun shows there first."""
 
-_LEAST_TO_REJECT = 80.0
-"""Sum of the log odds below which nobody is rejected: some twenty hops that are surely speech, or
-more that are less so. A melody can sound like speech for a second, but like no voice at all, so
-that a rejection is what would come of it."""
+_LEAST_TO_DECIDE = 80.0
+"""Sum of the log odds below which nothing is decided: twenty hops that are surely speech, or more
+that are less so. A melody can sound like speech for a second, mostly like no voice at all, so that a
+rejection is what would come of it, and now and then like somebody's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,6 +135,6 @@ class SpeechGuard:
         return self.recent_logit >= _LEAST_RECENT_LOGIT
 
     @property
-    def is_enough_to_reject(self) -> bool:
-        """Whether a rejection may rest on it, too."""
-        return self._sums[0] >= _LEAST_TO_REJECT
+    def is_enough_to_decide(self) -> bool:
+        """Whether there is enough of it for a decision."""
+        return self._sums[0] >= _LEAST_TO_DECIDE

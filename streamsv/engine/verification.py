@@ -220,17 +220,17 @@ class VerificationSession(Session):
         No look is taken twice: after something was forgotten, the next is taken with more speech
         than any before, so that a call has no more looks than one in which nothing is forgotten.
         """
-        is_speech_now = self._guard is None or self._guard.is_speech_now
-        if self._hops <= self._hops_looked_at or not (self._is_speech and is_speech_now):
+        guard = self._guard
+        is_sure = guard is None or (guard.is_speech_now and guard.is_enough_to_decide)
+        if self._hops <= self._hops_looked_at or not (self._is_speech and is_sure):
             return []
         self._hops_looked_at = self._hops
-        may_reject = self._guard is None or self._guard.is_enough_to_reject
         events: list[Event] = []
         for speaker, score in self._waiting():
             if score is None:
                 continue
             found = self._policies[score.speaker].look(score.llr, net_speech_s)
-            if found is not None and (may_reject or found[0] is not Verdict.REJECT):
+            if found is not None:
                 events.append(self._decide(speaker, score, *found, at_s, net_speech_s))
         return events
 

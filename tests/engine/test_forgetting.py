@@ -208,16 +208,19 @@ def test_no_look_is_taken_twice_whatever_is_forgotten(
     assert events[-1].net_speech_s <= (counted[-1] + 1) * HOP_S + 1e-9
 
 
-def test_a_rejection_takes_more_evidence_of_speech_than_an_acceptance(
-    scored: Engine, sound: bytes
+@pytest.mark.parametrize("llr", [5.0, -5.0])
+def test_nothing_is_decided_before_there_is_enough_speech(
+    scored: Engine, sound: bytes, llr: float
 ) -> None:
-    at_s = {}
-    for llr in (5.0, -5.0):
+    at_s = []
+    for logit in (4.0, 2.5):
         session = scored.verify(claim(scored))
-        (decision,) = decisions(play(session, sound, [(2.5, 100, llr)])[0])
-        at_s[decision.verdict] = decision.net_speech_s
-    assert set(at_s) == {Verdict.ACCEPT, Verdict.REJECT}
-    assert at_s[Verdict.ACCEPT] < at_s[Verdict.REJECT] <= 4.0
+        (decision,) = decisions(play(session, sound, [(logit, 100, llr)])[0])
+        assert decision.verdict is (Verdict.ACCEPT if llr > 0 else Verdict.REJECT)
+        at_s.append(decision.net_speech_s)
+    clear, doubtful = at_s
+    assert 80 / 4.0 * HOP_S <= clear < doubtful
+    assert 80 / 2.5 * HOP_S <= doubtful <= 4.0
 
 
 def test_nobody_looks_at_the_first_second_of_music_after_speech(
