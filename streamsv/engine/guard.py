@@ -37,8 +37,8 @@ begun shows there first."""
 
 _LEAST_TO_DECIDE = 80.0
 """Sum of the log odds below which nothing is decided: twenty hops that are surely speech, or more
-that are less so. A melody can sound like speech for a second, mostly like no voice at all, so that a
-rejection is what would come of it, and now and then like somebody's."""
+that are less so. A melody can sound like speech for a second: mostly like no voice at all, so that
+a rejection is what would come of it, and now and then like somebody's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
