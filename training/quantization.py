@@ -50,6 +50,7 @@ class _Heard(CalibrationDataReader):  # type: ignore[misc]
     """The network's inputs at every third hop of some batches of speech."""
 
     def __init__(self, encoder: Encoder, batches: Iterable[Floats]) -> None:
+        self.hops = 0
         self._feeds = self._listen(encoder, batches)
 
     @staticmethod
@@ -64,7 +65,9 @@ class _Heard(CalibrationDataReader):  # type: ignore[misc]
                 _, state = encoder.step(part, state)
 
     def get_next(self) -> dict[str, Floats] | None:
-        return next(self._feeds, None)
+        found = next(self._feeds, None)
+        self.hops += found is not None
+        return found
 
 
 def quantize(source: Path, output: Path, batches: Iterable[Floats]) -> Exported:
@@ -176,7 +179,9 @@ def _write(source: Path, output: Path, heard: _Heard, names: Sequence[str]) -> N
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
     except ValueError as error:
-        raise ConfigError(f"There was no speech to set the scales by ({error}).", None) from error
+        if heard.hops:
+            raise
+        raise ConfigError("There was no speech to set the scales by.", None) from error
     finally:
         logging.disable(before)
 

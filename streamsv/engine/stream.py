@@ -52,11 +52,6 @@ class QueuedHop:
         """Media time of its last sample."""
         return self.end_position / SAMPLE_RATE
 
-    @property
-    def net_speech_s(self) -> float:
-        """Speech used once it is completed."""
-        return (self.number + 1) * len(self.pcm) / SAMPLE_RATE
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StretchEnd:
