@@ -200,7 +200,17 @@ def main() -> int:
         help="calibrate: also let every stranger talk for three minutes",
     )
     parser.add_argument("--models", type=Path, help="evaluate: the list of enrollment models")
+    parser.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        default=(1, 1),
+        metavar=("I", "N"),
+        help="ablate: take the variants of process I of N",
+    )
     arguments = parser.parse_args()
+    if not 1 <= arguments.part[0] <= arguments.part[1]:
+        parser.error("--part takes the process and how many there are, such as 1 2")
     wanted = {"calibrate": 1, "evaluate": 2, "score": 1}.get(arguments.stage, 0)
     if len(arguments.sets) < wanted or (arguments.sets and not wanted):
         parser.error(
@@ -211,7 +221,7 @@ def main() -> int:
         if arguments.stage == "ablate":
             from training.ablation import ablate
 
-            _say(f"{ablate(arguments.config, _say)}")
+            _say(f"{ablate(arguments.config, _say, *arguments.part)}")
             return 0
         config = load_config(arguments.config)
         if arguments.stage == "prepare":

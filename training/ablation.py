@@ -1,9 +1,9 @@
 """What each choice is worth: variants of one recipe, trained alike and judged alike.
 
-A plan is a YAML file with ``base`` (a recipe), ``steps``, ``sets`` (evaluation sets) and
-``variants`` (a name, and what it changes in the recipe). Each variant that is finished leaves one
-line in ``ablation.jsonl`` of the run's folder, so a plan may be run in parts and killed at any
-moment.
+A plan is a YAML file with ``base`` (a recipe), ``steps`` and ``threads`` of each variant, ``sets``
+(evaluation sets) and ``variants`` (a name, and what it changes in the recipe). Each variant that is
+finished leaves one line in ``ablation.jsonl`` of the run's folder, so a plan may be run in parts
+and killed at any moment; two processes may share one, each with every other variant.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -21,14 +21,16 @@ from streamsv.errors import ConfigError
 from streamsv.evaluation.sets import load_set
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.nn.macs import count_macs
-from training.checkpoint import load_student
+from streamsv.nn.student import Student
+from training.checkpoint import load_network
 from training.config import TrainConfig, load_config
 from training.devsets import error_rates
 from training.loop import train
+from training.protocols import commit
 
 POINTS = (1.0, 3.0, None)
 RESAMPLES = 1000
-_KEYS = ("base", "steps", "sets", "variants")
+_KEYS = ("base", "steps", "threads", "sets", "variants")
 
 
 def variants_of(plan: Path) -> tuple[dict[str, TrainConfig], list[Path]]:
@@ -45,6 +47,7 @@ def variants_of(plan: Path) -> tuple[dict[str, TrainConfig], list[Path]]:
         raise ConfigError(f"{plan} must have just the keys {', '.join(_KEYS)}.", str(plan))
     base = to_mapping(load_config(Path(content["base"])))
     base["optimizer"]["steps"] = content["steps"]
+    base["threads"] = content["threads"]
     found = {}
     for name, changes in content["variants"].items():
         slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
@@ -64,8 +67,13 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def ablate(plan: Path, report: Callable[[str], None] = print) -> Path:
-    """Train and judge every variant that has no row yet; returns the file with the rows."""
+def ablate(
+    plan: Path, report: Callable[[str], None] = print, part: int = 1, parts: int = 1
+) -> Path:
+    """Train and judge every variant that has no row yet; returns the file with the rows.
+
+    Of ``parts`` processes this one is number ``part``, from 1; each takes its own variants.
+    """
     variants, folders = variants_of(plan)
     sets = [load_set(folder) for folder in folders]
     first = next(iter(variants.values()))
@@ -75,15 +83,19 @@ def ablate(plan: Path, report: Callable[[str], None] = print) -> Path:
     if results.is_file():
         lines = results.read_text(encoding="utf-8").splitlines()
         done = {json.loads(line)["variant"] for line in lines}
-    for name, config in variants.items():
+    for name, config in list(variants.items())[part - 1 :: parts]:
         if name in done:
             continue
         report(f"{name}: {config.optimizer.steps} steps")
-        student = load_student(train(config, report))
+        network = load_network(train(config, report))
+        student = cast("Student", network.student)
         row = {
             "variant": name,
             "plan": plan.name,
+            "commit": commit(),
             "seed": config.seed,
+            "teacher": Path(config.teacher.path).stem,
+            "data": Path(config.data.clips).name,
             "steps": config.optimizer.steps,
             "parameters": sum(parameter.numel() for parameter in student.parameters()),
             "macs_per_s": round(12.5 * count_macs(student, torch.zeros(1, HOP_SAMPLES))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,7 +13,7 @@ from streamsv.errors import ConfigError, ModelLoadError
 from streamsv.nn.config import ModelConfig
 from streamsv.nn.paper import PaperConfig
 from streamsv.nn.student import Student
-from training.networks import CausalNetwork, Network, PaperNetwork
+from training.networks import Network, make_network
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -55,11 +55,13 @@ def load_network(path: Path, with_last_layer: bool = True) -> Network:
     trained one, unless ``with_last_layer`` is false.
     """
     content = load_checkpoint(path)
-    network: Network
-    if content.get("network", "causal") == "paper":
-        network = PaperNetwork(PaperConfig.from_dict(content["model_config"]))
-    else:
-        network = CausalNetwork(ModelConfig.from_dict(content["model_config"]))
+    kind, shape = content.get("network", "causal"), content["model_config"]
+    is_paper = kind == "paper"
+    network: Network = make_network(
+        kind,
+        ModelConfig() if is_paper else ModelConfig.from_dict(shape),
+        PaperConfig.from_dict(shape) if is_paper else PaperConfig(),
+    )
     try:
         changed = content.get("last_layer", {}) if with_last_layer else {}
         network.student.load_state_dict(content["average"] | changed)
@@ -72,9 +74,13 @@ def load_student(path: Path, with_last_layer: bool = True) -> Student:
     """The causal student with the averaged weights of a checkpoint, in evaluation mode.
 
     ``with_last_layer`` as for :func:`load_network`. Raises ModelLoadError for a checkpoint of the
-    paper's student, which does not stream.
+    paper's student, or of one that hears whole clips: they do not stream.
     """
     network = load_network(path, with_last_layer)
-    if not isinstance(network, CausalNetwork):
+    if network.kind == "paper":
         raise ModelLoadError(f"{path} holds the paper's student, which does not stream.", str(path))
-    return network.student
+    if network.kind == "whole":
+        raise ModelLoadError(
+            f"{path} holds a student that hears whole clips, which does not stream.", str(path)
+        )
+    return cast("Student", network.student)

@@ -185,7 +185,8 @@ class OptimizerConfig:
 class TrainConfig:
     """Everything that a training run depends on.
 
-    ``network`` is ``causal`` (``model`` has its dimensions) or ``paper`` (``paper`` has them).
+    ``network`` is ``causal`` (``model`` has its dimensions), ``paper`` (``paper`` has them), or
+    ``whole``: the causal one's twin that hears whole clips (:mod:`training.whole`).
     ``device`` is ``cpu`` or ``cuda``; ``precision`` of the student's pass ``bfloat16`` (autocast)
     or ``float32``. ``workers`` threads make that many steps' batches ahead; 0 makes them in time.
     ``start_from`` is a checkpoint whose averaged weights are the first ones.
@@ -212,7 +213,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        _among("network", self.network, ("causal", "paper"))
+        _among("network", self.network, ("causal", "paper", "whole"))
         _among("device", self.device, ("cpu", "cuda"))
         _among("precision", self.precision, ("bfloat16", "float32"))
         if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):

@@ -20,6 +20,7 @@ from streamsv.nn.student import Student
 from streamsv.scoring.intervals import speaker_intervals
 from streamsv.scoring.metrics import eer
 from training.prepare import load_speech
+from training.whole import WholeStudent
 
 Floats = NDArray[np.float32]
 POINTS: tuple[float | None, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, None)
@@ -47,21 +48,55 @@ def running_embeddings(student: Student, recordings: Sequence[Floats]) -> list[F
     return found
 
 
-class HeardTrials:
-    """The cosines of one set's trials after any number of seconds."""
+@torch.no_grad()
+def repeated_embeddings(
+    student: Student, recordings: Sequence[Floats], points: Sequence[float | None]
+) -> list[Floats]:
+    """As :func:`running_embeddings` for a student that hears whole clips.
 
-    def __init__(self, student: Student, chosen: EvaluationSet) -> None:
+    Each recording is heard anew up to each of ``points``, one at a time; the embeddings after
+    other hops are zeros.
+    """
+    found = []
+    for pcm in recordings:
+        hops = len(pcm) // HOP_SAMPLES
+        rows = np.zeros((hops, student.config.embedding), np.float32)
+        for length in sorted({_hops_of(point) if point else hops for point in points} | {hops}):
+            if 0 < length <= hops:
+                clip = torch.from_numpy(pcm[None, : length * HOP_SAMPLES])
+                rows[length - 1] = student(clip)[0, -1].numpy()
+        found.append(rows)
+    return found
+
+
+def _hops_of(seconds: float) -> int:
+    return round(seconds / _HOP_S)
+
+
+class HeardTrials:
+    """The cosines of one set's trials after any number of seconds.
+
+    For a student that hears whole clips those are the ``points`` alone.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        chosen: EvaluationSet,
+        points: Sequence[float | None] = POINTS,
+    ) -> None:
         self.name = chosen.name
         speech = {
             name: load_speech(stream.path, GateConfig()) for name, stream in chosen.streams.items()
         }
         sides = sorted({trial.enroll for trial in chosen.trials})
         tests = sorted({trial.test for trial in chosen.trials})
-        heard = running_embeddings(
-            student,
-            [np.concatenate([speech[name] for name in side]) for side in sides]
-            + [speech[name] for name in tests],
-        )
+        recordings = [np.concatenate([speech[name] for name in side]) for side in sides]
+        recordings += [speech[name] for name in tests]
+        if isinstance(student, WholeStudent):
+            heard = repeated_embeddings(student, recordings, points)
+        else:
+            heard = running_embeddings(student, recordings)
         enrolled = dict(zip(sides, heard, strict=False))
         tested = dict(zip(tests, heard[len(sides) :], strict=True))
         self._trials = [
@@ -80,7 +115,7 @@ class HeardTrials:
 
         A test with less speech than ``seconds`` is left out.
         """
-        hops = 1 if seconds is None else round(seconds / _HOP_S)
+        hops = 1 if seconds is None else _hops_of(seconds)
         rows = [row for row, (_, test, _) in enumerate(self._trials) if len(test) >= hops]
         last = -1 if seconds is None else hops - 1
         cosines = [float(self._trials[row][0] @ self._trials[row][1][last]) for row in rows]
@@ -101,7 +136,7 @@ def error_rates(
     """By set, and ``pooled``: ``seconds``, ``eer`` and, with ``resamples``, its 95 % interval
     (``low``, ``high``), as fractions, at each of ``points``.
     """
-    heard = [HeardTrials(student, each) for each in sets]
+    heard = [HeardTrials(student, each, points) for each in sets]
     table: dict[str, list[dict[str, float | None]]] = {each.name: [] for each in heard}
     table["pooled"] = []
     for point in points:

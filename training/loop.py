@@ -202,7 +202,7 @@ class Trainer:
         """Write the checkpoint: all that the run depends on. Only the first process writes."""
         if not self.world.is_first:
             return
-        shape = self.config.model if self.config.network == "causal" else self.config.paper
+        shape = self.config.paper if self.config.network == "paper" else self.config.model
         save_checkpoint(
             self.checkpoint,
             {

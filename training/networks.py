@@ -10,6 +10,7 @@ from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_SAMPLES, ModelConfig
 from streamsv.nn.paper import PaperConfig, PaperStudent
 from streamsv.nn.student import Student
+from training.whole import WholeStudent
 
 Answer = tuple[Tensor, list[Tensor]]
 
@@ -91,9 +92,30 @@ class PaperNetwork(nn.Module):
         return embedding[:, None], states
 
 
+class WholeNetwork(CausalNetwork):
+    """The streaming student's twin that hears a whole clip at once: one embedding, at the end."""
+
+    kind = "whole"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.student = WholeStudent(config)
+
+    def embeddings(self, _hops: int) -> int:
+        """One, at the end."""
+        return 1
+
+    def forward(self, pcm: Tensor) -> Answer:
+        """(batch, samples) -> unit embedding (batch, 1, d), states (batch, frames, dim)."""
+        embeddings, hidden = super().forward(pcm)
+        return embeddings[:, -1:], hidden
+
+
 Network = CausalNetwork | PaperNetwork
 
 
 def make_network(kind: str, model: ModelConfig, paper: PaperConfig) -> Network:
     """The student that a configuration asks for, with fresh weights."""
-    return CausalNetwork(model) if kind == "causal" else PaperNetwork(paper)
+    if kind == "paper":
+        return PaperNetwork(paper)
+    return WholeNetwork(model) if kind == "whole" else CausalNetwork(model)

@@ -41,6 +41,7 @@ def plan_of(run_config, folder, evaluation_set, variants):
     content = {
         "base": str(base),
         "steps": 2,
+        "threads": 1,
         "sets": [str(evaluation_set)],
         "variants": variants,
     }
@@ -79,3 +80,17 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path):
     file.write_text("steps: 3\n")
     with pytest.raises(ConfigError, match="just the keys"):
         variants_of(file)
+
+
+def test_two_processes_share_a_plan_and_every_row_says_what_it_rests_on(
+    run_config, tmp_path, bundled_set
+):
+    names = {"base": {}, "whole clips": {"network": "whole"}, "second": {"seed": 1}}
+    plan = plan_of(run_config, tmp_path, bundled_set, names)
+    results = ablate(plan, quiet, 2, 2)
+    assert ablate(plan, quiet, 1, 2) == results
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [row["variant"] for row in rows] == ["whole clips", "base", "second"]
+    assert [row["seed"] for row in rows] == [run_config.seed, run_config.seed, 1]
+    assert {(row["teacher"], row["data"]) for row in rows} == {("teacher", "train.tsv")}
+    assert all(row["commit"] for row in rows)
