@@ -90,7 +90,7 @@ def test_two_processes_share_a_plan_and_every_row_says_what_it_rests_on(
     results = ablate(plan, quiet, 2, 2)
     assert ablate(plan, quiet, 1, 2) == results
     rows = [json.loads(line) for line in results.read_text().splitlines()]
-    assert [row["variant"] for row in rows] == ["whole clips", "base", "second"]
-    assert [row["seed"] for row in rows] == [run_config.seed, run_config.seed, 1]
+    assert [row["variant"] for row in rows] == ["second", "base", "whole clips"]
+    assert [row["seed"] for row in rows] == [1, run_config.seed, run_config.seed]
     assert {(row["teacher"], row["data"]) for row in rows} == {("teacher", "train.tsv")}
     assert all(row["commit"] for row in rows)
