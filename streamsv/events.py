@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     EVIDENCE_INCONCLUSIVE = "evidence_inconclusive"
     NOT_ENOUGH_SPEECH = "not_enough_speech"
     NOT_SPEECH = "not_speech"
+    TOO_QUIET = "too_quiet"
 
 
 class Quality(enum.StrEnum):

@@ -53,6 +53,7 @@ _AT_ONCE = 24
 _PLAYED_S = 10
 _HELD_S = 20.0
 _TURN_S = 3.0
+_GREETING_S = 6.0
 _CALL_S = 18.0
 _LEVEL_DBFS = -26.0
 _SYNTHESIZED = (
@@ -253,6 +254,10 @@ def _happenings(
     for gain_db in LEAKS_DB:
         leak = _at_level(agent, gain_db)
         yield f"the agent in turn, {gain_db} dB", _in_turn(voice, leak, generator)
+    for gain_db in LEAKS_DB:
+        leak = _at_level(agent, gain_db)[: round(_GREETING_S * SAMPLE_RATE)]
+        first = np.concatenate([leak, voice])
+        yield f"the agent for 6 s before, {gain_db} dB", _hissed(first, generator)
     for gain_db in LEAKS_DB:
         yield f"the agent alone, {gain_db} dB", _hissed(_at_level(agent, gain_db), generator)
 

@@ -50,6 +50,13 @@ export function decision(event) {
       evidence: "It was not like speech, but like music, tones or noise.",
     };
   }
+  if (event.reason === "too_quiet") {
+    return {
+      title: `Too quiet to tell whether this is ${whose}`,
+      after,
+      evidence: "Come nearer to the microphone, or raise its level.",
+    };
+  }
   return { title: `Undecided whether this is ${whose}`, after, evidence: `${evidence} That is not enough to say yes or no.` };
 }
 

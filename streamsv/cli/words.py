@@ -16,6 +16,7 @@ FEEDBACK = {
 _BRIEFLY = {
     Reason.NOT_ENOUGH_SPEECH: "too little speech",
     Reason.NOT_SPEECH: "not like speech",
+    Reason.TOO_QUIET: "too quiet",
 }
 
 
@@ -55,4 +56,6 @@ def _reason(decision: DecisionMade) -> str:
         return "there was too little speech"
     if decision.reason is Reason.NOT_SPEECH:
         return "what was heard is not like speech"
+    if decision.reason is Reason.TOO_QUIET:
+        return "the voice was too quiet, come closer or raise the input level"
     return "the evidence does not suffice"

@@ -68,10 +68,19 @@ class Forgetting:
         self._encoder = encoder
         self._pooled = [name for name in initial if name.startswith(POOLED)]
         self._heard_before = np.array([[HEARD_BEFORE]], np.float32)
-        self._kept = self._latest = Kept({name: initial[name] for name in self._pooled}, 0, ())
+        self._first = Kept({name: initial[name] for name in self._pooled}, 0, ())
+        self._kept = self._latest = self._first
         self._keep_from = KEEP_HOPS
         self._unbroken_hops = 0
         self.is_on_trial = False
+
+    def start_over(self) -> State:
+        """Forget everything; the network's state to begin anew from."""
+        self._kept = self._latest = self._first
+        self._keep_from = KEEP_HOPS
+        self._unbroken_hops = 0
+        self.is_on_trial = False
+        return self._encoder.initial_state()
 
     @property
     def kept(self) -> Kept:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ RECENT_HOPS = 12
 """A second of sound, whose mean log odds tell what is heard right now."""
 
 _MOST_LOGIT = 4.0
+_LEAST_BELOW_LOUDEST_DB = 6.0
 _SURE_HOPS = 13
 
 _LEAST_RECENT_LOGIT = 1.5
@@ -51,10 +53,17 @@ class GuardConfig:
         Whether sound that is not like speech holds a decision back.
     min_speech_logit:
         Mean log odds that the last ten seconds are speech, -4 to 4, below which nothing is decided.
+    below_loudest_db:
+        How far below the loudest voice of the call a voice is in the background and does not count,
+        in dB, at least 6.
+    min_speech_dbfs:
+        Level of the speech below which nothing is decided, in dB of full scale.
     """
 
     is_on: bool = True
     min_speech_logit: float = 0.75
+    below_loudest_db: float = 16.0
+    min_speech_dbfs: float = -42.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.is_on, bool):
@@ -63,6 +72,15 @@ class GuardConfig:
             raise ConfigError(
                 f"guard.min_speech_logit must lie between -{_MOST_LOGIT:g} and {_MOST_LOGIT:g}.",
                 self.min_speech_logit,
+            )
+        if not _LEAST_BELOW_LOUDEST_DB <= self.below_loudest_db < math.inf:
+            raise ConfigError(
+                f"guard.below_loudest_db must be a finite number from {_LEAST_BELOW_LOUDEST_DB:g}.",
+                self.below_loudest_db,
+            )
+        if not math.isfinite(self.min_speech_dbfs):
+            raise ConfigError(
+                "guard.min_speech_dbfs must be a finite number.", self.min_speech_dbfs
             )
 
 

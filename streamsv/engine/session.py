@@ -47,11 +47,16 @@ class Session(abc.ABC):
         mode: str,
         speakers: tuple[str, ...],
         stretch_s: float = 0.0,
+        below_loudest_db: float | None = None,
     ) -> None:
         self._encoder = encoder
         self._config = config
         self._stream = HopStream(
-            audio, config.gate, encoder.hop_samples, round(stretch_s * SAMPLE_RATE)
+            audio,
+            config.gate,
+            encoder.hop_samples,
+            round(stretch_s * SAMPLE_RATE),
+            below_loudest_db,
         )
         self._state = encoder.initial_state()
         self._embedding_shape = (encoder.dimension,)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, AudioFormat
-from streamsv.encoder import Encoder
+from streamsv.encoder import Encoder, State
 from streamsv.engine.config import EngineConfig
-from streamsv.engine.forgetting import Forgetting
-from streamsv.engine.guard import SpeechGuard
+from streamsv.engine.forgetting import Forgetting, Kept
+from streamsv.engine.guard import RECENT_HOPS, SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
-from streamsv.engine.stream import QueuedHop
+from streamsv.engine.stream import Mark, NearerVoice, QueuedHop
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import (
     DecisionMade,
@@ -79,7 +79,8 @@ class VerificationSession(Session):
             channel: policy_for(calibration, config.decision, channel, candidates)
             for channel in dict.fromkeys(channels)  # what is missing is said now, not in mid-call
         }
-        super().__init__(encoder, config, audio, mode, speakers)
+        below_loudest_db = config.guard.below_loudest_db if config.guard.is_on else None
+        super().__init__(encoder, config, audio, mode, speakers, below_loudest_db=below_loudest_db)
         self._mode = mode
         self._speakers = speakers
         self._directions = Directions(np.stack([vp.embedding for vp in voiceprints]))
@@ -101,6 +102,9 @@ class VerificationSession(Session):
         self._is_on_trial = False
         self._hops = 0
         self._hops_looked_at = 0
+        self._hops_heard = 0
+        self._hops_of_background = 0
+        self._loud_enough_from = 0
         self._takeover = TakeoverWatch(takeover) if takeover else None
         self._decisions_due = 1 if mode == "identify" else len(speakers)
         self._verdicts: dict[str | None, Verdict] = {}
@@ -127,7 +131,11 @@ class VerificationSession(Session):
 
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops += 1
+        self._hops_heard += 1
         at_s, levels = hop.at_s, hop.levels
+        level = levels.speech_dbfs
+        if level is None or level < self._config.guard.min_speech_dbfs:
+            self._loud_enough_from = self._hops_heard + RECENT_HOPS
         scores = self._scores(embedding, self._hops)
         is_other = False
         guard, forgetting = self._guard, self._forgetting
@@ -157,11 +165,7 @@ class VerificationSession(Session):
         it: the scores as they were then, once, if there were any.
         """
         is_news, self._is_on_trial = not self._is_on_trial, True
-        self._state = forgetting.go_back()
-        self._hops, self._latest = forgetting.kept.hops, forgetting.kept.scores
-        guard.begin(self._state)
-        if self._takeover is not None:
-            self._takeover.go_back(self._hops)
+        self._go_on_from(forgetting.go_back(), guard, forgetting.kept)
         events: list[Event] = []
         events += self._quality.look(hop.levels, hop.at_s, is_speech=False)
         if is_news and self._latest:
@@ -169,6 +173,24 @@ class VerificationSession(Session):
             updated = ScoreUpdated(hop.at_s, net_speech_s, self._latest, snr_db, self._channel)
             events.append(updated)
         return events
+
+    def _go_on_from(self, state: State, guard: SpeechGuard, kept: Kept) -> None:
+        self._state = state
+        self._hops, self._latest = kept.hops, kept.scores
+        guard.begin(state)
+        if self._takeover is not None:
+            self._takeover.go_back(self._hops)
+
+    def _passed(self, mark: Mark) -> list[Event]:
+        """When a nearer voice comes before any verdict, what was heard before was background."""
+        guard, forgetting = self._guard, self._forgetting
+        is_of_use = isinstance(mark, NearerVoice) and self._hops > 0 and not self._verdicts
+        if not is_of_use or guard is None or forgetting is None:
+            return []
+        self._go_on_from(forgetting.start_over(), guard, forgetting.kept)
+        self._is_on_trial = False
+        self._hops_of_background = self._hops_heard
+        return []
 
     def _released(self) -> list[Event]:
         """As of every session; the gate does not know what was forgotten of its speech."""
@@ -181,6 +203,11 @@ class VerificationSession(Session):
     def _is_speech(self) -> bool:
         """Whether what was heard of late is speech, and counts."""
         return self._guard is None or (self._guard.is_speech and not self._is_on_trial)
+
+    @property
+    def _is_too_quiet(self) -> bool:
+        """Whether up to a second ago all was so faint that it may be somebody in the background."""
+        return self._guard is not None and self._hops_heard < self._loud_enough_from
 
     def _changes(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         """Whose voice another has taken over from, by what was heard up to this hop."""
@@ -223,6 +250,8 @@ class VerificationSession(Session):
         guard = self._guard
         is_sure = guard is None or (guard.is_speech_now and guard.is_enough_to_decide)
         if self._hops <= self._hops_looked_at or not (self._is_speech and is_sure):
+            return []
+        if self._is_too_quiet:
             return []
         self._hops_looked_at = self._hops
         events: list[Event] = []
@@ -270,12 +299,16 @@ class VerificationSession(Session):
 
     def _at_end(self, net_speech_s: float) -> Decision:
         """What is said of those that no look decided: sound enough that is not speech enough is
-        a reason of its own.
+        a reason of its own, and so is speech that is too faint.
         """
         verdict, reason = self.policy.at_end(net_speech_s)
-        _, of_all_sound = self.policy.at_end(self._stream.net_speech_s)
+        hop_s = self._encoder.hop_samples / SAMPLE_RATE
+        near_s = self._stream.net_speech_s - self._hops_of_background * hop_s
+        _, of_all_sound = self.policy.at_end(near_s)
         is_short = reason is Reason.NOT_ENOUGH_SPEECH
         is_held_back = not self._is_speech and not self._is_on_trial
         if of_all_sound is not Reason.NOT_ENOUGH_SPEECH and (is_short or is_held_back):
-            reason = Reason.NOT_SPEECH
+            return verdict, Reason.NOT_SPEECH
+        if reason is not Reason.NOT_ENOUGH_SPEECH and self._is_too_quiet:
+            return verdict, Reason.TOO_QUIET
         return verdict, reason
