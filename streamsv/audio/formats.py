@@ -111,11 +111,17 @@ class Decoder:
     ----------
     format:
         What the bytes mean.
+
+    Attributes
+    ----------
+    is_plain_s16le:
+        Whether the bytes are what a detector takes that wants 16-bit samples, one channel.
     """
 
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
         self._encoding = Encoding(format.encoding)
+        self.is_plain_s16le = self._encoding is Encoding.S16LE and format.channels == 1
         self._bytes_per_frame = format.bytes_per_frame
         self._tail = b""
 
@@ -123,11 +129,6 @@ class Decoder:
     def is_any_byte_audio(self) -> bool:
         """Whether no bytes can be refused: every one of this format's samples has a value."""
         return self._encoding is not Encoding.F32LE
-
-    @property
-    def is_plain_s16le(self) -> bool:
-        """Whether the bytes are what a detector takes that wants 16-bit samples, one channel."""
-        return self._encoding is Encoding.S16LE and self.format.channels == 1
 
     @property
     def pending_bytes(self) -> int:

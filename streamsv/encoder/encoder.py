@@ -20,7 +20,8 @@ Floats = NDArray[np.float32]
 State = dict[str, Floats]
 """Named state arrays, batch first, as the graph names them."""
 
-SUPPORTED_FORMAT = "1"
+SUPPORTED_FORMATS = ("1", "2")
+"""Of format 2 some states are given by their new frames alone; of format 1 none."""
 
 _SLOWER_FUSIONS = ["SkipLayerNormFusion"]
 """Its kernel for the CPU runs element by element: ten times the sum and the norm it replaces."""
@@ -47,6 +48,9 @@ class Encoder:
         Samples in one step, and their rate.
     precision:
         Of its matrix products: ``float32`` or ``int8``. States are float32 in either.
+    rolling:
+        The states that are a line of frames, and how many of them a hop makes new: the next state
+        is the state without its oldest frames and the new ones after it.
     speech_head:
         Digest of the speech head, and what it was fitted on; empty for a model that has none.
 
@@ -98,11 +102,11 @@ class Encoder:
         self.dimension = int(self._session.get_outputs()[self._outputs.index("embedding")].shape[1])
 
     def _read_metadata(self) -> None:
-        version = self.metadata.get("streamsv.format", SUPPORTED_FORMAT)
-        if version != SUPPORTED_FORMAT:
+        version = self.metadata.get("streamsv.format", SUPPORTED_FORMATS[0])
+        if version not in SUPPORTED_FORMATS:
             raise ModelLoadError(
-                f"{self.path} has model format {version}; this streamsv reads format "
-                f"{SUPPORTED_FORMAT}. Upgrade streamsv, or export the model again.",
+                f"{self.path} has model format {version}; this streamsv reads "
+                f"{' and '.join(SUPPORTED_FORMATS)}. Upgrade streamsv, or export the model again.",
                 version,
             )
         try:
@@ -121,6 +125,11 @@ class Encoder:
                 )
                 for name, entry in described.items()
             }
+            rolling = json.loads(self.metadata.get("streamsv.rolling", "{}"))
+            self.rolling: dict[str, int] = {name: int(rolling[name]) for name in rolling}
+            for name, frames in self.rolling.items():
+                if frames < 1 or len(self._initial[name]) % frames:
+                    raise ValueError(f"the state {name} is no multiple of {frames} frames")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ModelLoadError(
                 f"{self.path} is an ONNX file, but not a streamsv model (metadata: {error}). "
@@ -165,6 +174,8 @@ class Encoder:
         feeds["pcm"] = pcm
         results = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         following = {name: results[f"next.{name}"] for name in self.state_names}
+        for name, frames in self.rolling.items():
+            following[name] = np.concatenate([state[name][:, frames:], following[name]], axis=1)
         return results["embedding"], following
 
     def bound_step(
@@ -173,7 +184,8 @@ class Encoder:
         """:meth:`step` over arrays that stay where they are: nothing is allocated or copied.
 
         Each call reads ``pcm`` and ``state`` and writes ``embedding`` and ``following``, all of
-        the shapes of :meth:`step`, contiguous, and none of them in each other's memory.
+        the shapes of :meth:`step`, contiguous, and none of them in each other's memory. Of the
+        states in :attr:`rolling` only the new frames are written, as many as it says.
         """
         binding = self._session.io_binding()
         kept = (pcm, state, embedding, following)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE
-from streamsv.audio.level import frame_power
+from streamsv.audio.level import frame_energy
 
 _STEADY_HOPS = 5
 """The loudest is a level held for 0.4 s: the median of so many hops. A click is none."""
@@ -41,6 +41,17 @@ class Foreground:
         How far below the loudest counts as background, in dB.
     """
 
+    __slots__ = (
+        "_before",
+        "_fade",
+        "_hops",
+        "_loudest",
+        "_near_until",
+        "_recent",
+        "_share",
+        "is_new",
+    )
+
     def __init__(self, below_loudest_db: float) -> None:
         self._share = 10 ** (-below_loudest_db / 10)
         self._fade = 10 ** (-_FADE_DB_A_HOP / 10)
@@ -57,7 +68,7 @@ class Foreground:
 
         :attr:`is_new` then tells whether everything before the last half second was background.
         """
-        power = frame_power(pcm)
+        power = frame_energy(pcm) / len(pcm)
         self._recent.append(power)
         middle = sorted(self._recent)[(len(self._recent) - 1) // 2]
         self._loudest = max(self._loudest * self._fade, middle)

@@ -58,13 +58,14 @@ class Session(abc.ABC):
             round(stretch_s * SAMPLE_RATE),
             below_loudest_db,
         )
+        self._queue = self._stream.queue
         self._state = encoder.initial_state()
         self._embedding_shape = (encoder.dimension,)
         self._in_flight: tuple[Hop, QueuedHop] | None = None
         self._is_input_open = True
         self._is_ended = False
         hop_s = encoder.hop_samples / encoder.sample_rate
-        self._stream.queue.append(
+        self._queue.append(
             SessionStarted(
                 0.0,
                 mode,
@@ -98,7 +99,7 @@ class Session(abc.ABC):
         if not self._is_input_open:
             self._check_open()
         self._stream.feed(chunk)
-        queue = self._stream.queue
+        queue = self._queue
         return self._released() if queue and type(queue[0]) is not QueuedHop else []
 
     def gap(self, gap_s: float) -> list[Event]:
@@ -111,7 +112,7 @@ class Session(abc.ABC):
         """The hop that is due, or ``None``; one at a time, until :meth:`complete` takes its answer
         or :meth:`abandon` takes it back.
         """
-        queue = self._stream.queue
+        queue = self._queue
         if not queue or self._in_flight is not None:
             return None
         due = queue[0]
@@ -140,7 +141,7 @@ class Session(abc.ABC):
                 self._encoder.fingerprint,
             )
         answered = self._take_back(hop)
-        queue = self._stream.queue
+        queue = self._queue
         queue.popleft()
         self._state = state
         events = self._scored(answered, embedding)
@@ -214,7 +215,7 @@ class Session(abc.ABC):
 
     def _released(self) -> list[Event]:
         """Everything at the head of the queue that does not wait for a hop, and the end."""
-        queue = self._stream.queue
+        queue = self._queue
         events: list[Event] = []
         while queue and not isinstance(item := queue[0], QueuedHop):
             queue.popleft()

@@ -128,7 +128,7 @@ class HopStream:
     @property
     def at_s(self) -> float:
         """Media time of everything fed so far, gaps included."""
-        waiting = (self._bytes_held + self._decoder.pending_bytes) // self.audio.bytes_per_frame
+        waiting = (self._bytes_held + self._decoder.pending_bytes) // self._bytes_each
         exact_s = self._origin_s + (self._source_samples + waiting) / self.audio.sample_rate
         # At the end the resampler may round half a sample up, and nothing is later than the end.
         return max(exact_s, self._position / SAMPLE_RATE)
@@ -185,6 +185,7 @@ class HopStream:
     def _take_on(self, audio: AudioFormat) -> None:
         self.audio = audio
         self._decoder = Decoder(audio)
+        self._bytes_each = audio.bytes_per_frame
         self._resampler = Resampler(audio.sample_rate)
         # Bytes of which none can be refused need not be looked at one packet at a time.
         self._may_wait = self._decoder.is_any_byte_audio and audio.sample_rate == SAMPLE_RATE
@@ -209,13 +210,13 @@ class HopStream:
     def _want(self, samples: int) -> None:
         """Nothing is to be had before so many more samples at 16 kHz have come."""
         self._wanted_samples = samples
-        self._wanted_bytes = samples * self.audio.bytes_per_frame - self._decoder.pending_bytes
+        self._wanted_bytes = samples * self._bytes_each - self._decoder.pending_bytes
 
     def _take_bytes(self) -> None:
         """Take whole frames of the gate; what is less goes on waiting."""
         held = self._bytes
         data = held[0] if len(held) == 1 else b"".join(held)
-        spare = (len(data) - self._wanted_bytes) % (FRAME_SAMPLES * self.audio.bytes_per_frame)
+        spare = (len(data) - self._wanted_bytes) % (FRAME_SAMPLES * self._bytes_each)
         if spare:
             data, rest = data[:-spare], data[-spare:]
             self._bytes, self._bytes_held = [rest], spare

@@ -2,10 +2,11 @@
 
 Inputs: ``pcm`` (batch, 1280) float32 at 16 kHz, and ``state.<name>`` for every state tensor.
 Outputs: ``embedding`` (batch, dimension) of unit length, ``next.<name>``, and
-``log_precision`` (batch,) where the pooling gives one. The batch axis is free. The metadata
-carries configuration, fingerprint, licence and the initial state, so the runtime needs nothing
-but the file. A speech head (`streamsv.nn.guard`) adds the states ``guard.*``, in which its
-evidence is read, and leaves the fingerprint as it is.
+``log_precision`` (batch,) where the pooling gives one. The batch axis is free. Of some states only
+the new frames are given (`streamsv.nn.rolling`). The metadata carries configuration, fingerprint,
+licence and the initial state, so the runtime needs nothing but the file. A speech head
+(`streamsv.nn.guard`) adds the states ``guard.*``, in which its evidence is read, and leaves the
+fingerprint as it is.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from torch import Tensor, nn
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.nn.frontend import SAMPLE_RATE
 from streamsv.nn.guard import SpeechHead, check_student, digest
+from streamsv.nn.rolling import roll
 from streamsv.nn.streaming import State, named, part
 from streamsv.nn.student import Student
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 LICENSE = "CC-BY-SA-4.0"
 _ANY_SIZE = 1 << 30
 
@@ -135,6 +137,7 @@ def export(
     proto = ir.serde.serialize_model(model)
     metadata = {
         "streamsv.format": FORMAT_VERSION,
+        "streamsv.rolling": json.dumps(roll(proto.graph), sort_keys=True),
         "streamsv.config": json.dumps(student.config.to_dict(), sort_keys=True),
         "streamsv.fingerprint": mark,
         "streamsv.license": LICENSE,

@@ -240,6 +240,18 @@ def test_a_state_that_the_graph_lacks_is_an_error(altered: Callable[[Change], Pa
 def test_another_format_version_is_an_error_that_says_what_to_do(
     altered: Callable[[Change], Path],
 ) -> None:
-    with pytest.raises(ModelLoadError, match=r"format 2.*Upgrade") as raised:
-        Encoder(altered(lambda metadata: metadata.update({"streamsv.format": "2"})))
-    assert raised.value.value == "2"
+    with pytest.raises(ModelLoadError, match=r"format 3.*Upgrade") as raised:
+        Encoder(altered(lambda metadata: metadata.update({"streamsv.format": "3"})))
+    assert raised.value.value == "3"
+
+
+def test_a_state_that_rolls_by_no_piece_of_itself_is_a_damaged_model(
+    altered: Callable[[Change], Path],
+) -> None:
+    for rolling in ('{"blocks.0.tokens.left": 3}', '{"blocks.0.tokens.left": 0}', '{"x": 1}', "7"):
+
+        def change(metadata: dict[str, str], rolling: str = rolling) -> None:
+            metadata["streamsv.rolling"] = rolling
+
+        with pytest.raises(ModelLoadError, match="not a streamsv model"):
+            Encoder(altered(change))
