@@ -219,9 +219,10 @@ def main() -> int:
         )
     try:
         if arguments.stage == "ablate":
-            from training.ablation import ablate
+            from training.ablation import ablate, as_markdown
 
-            _say(f"{ablate(arguments.config, _say, *arguments.part)}")
+            results = ablate(arguments.config, _say, *arguments.part)
+            _say(f"{results}\n{as_markdown(results)}")
             return 0
         config = load_config(arguments.config)
         if arguments.stage == "prepare":

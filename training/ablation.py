@@ -105,3 +105,44 @@ def ablate(
             rows.write(json.dumps(row) + "\n")
         report(json.dumps(row))
     return results
+
+
+def as_markdown(results: Path) -> str:
+    """The rows of ``results`` as a table: error rates pooled over the sets, with 95 % intervals,
+    and their means over the sets, in percent.
+    """
+    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        return ""
+    points = [
+        "whole" if found["seconds"] is None else f"{found['seconds']:g} s"
+        for found in rows[0]["errors"]["pooled"]
+    ]
+    heads = ["variant", "parameters", "multiply-adds / s", *(f"pooled, {each}" for each in points)]
+    heads.append(f"mean of sets, {' / '.join(points)}")
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        sets = [rates for name, rates in row["errors"].items() if name != "pooled"]
+        means = [_mean([rates[place]["eer"] for rates in sets]) for place in range(len(points))]
+        lines.append(
+            [
+                row["variant"],
+                f"{row['parameters']:,}",
+                f"{row['macs_per_s'] / 1e6:.1f} M",
+                *(_with_interval(found) for found in row["errors"]["pooled"]),
+                " / ".join(means),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _mean(rates: list[float | None]) -> str:
+    known = [rate for rate in rates if rate is not None]
+    return f"{100 * sum(known) / len(known):.1f}" if known else "-"
+
+
+def _with_interval(found: Mapping[str, float | None]) -> str:
+    rate, low, high = (found.get(name) for name in ("eer", "low", "high"))
+    if rate is None or low is None or high is None:
+        return "-"
+    return f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -55,14 +55,14 @@ class GuardConfig:
         Mean log odds that the last ten seconds are speech, -4 to 4, below which nothing is decided.
     below_loudest_db:
         How far below the loudest voice of the call a voice is in the background and does not count,
-        in dB, at least 6.
+        in dB, at least 6; ``None``: every voice counts.
     min_speech_dbfs:
         Level of the speech below which nothing is decided, in dB of full scale.
     """
 
     is_on: bool = True
     min_speech_logit: float = 0.75
-    below_loudest_db: float = 16.0
+    below_loudest_db: float | None = 16.0
     min_speech_dbfs: float = -42.0
 
     def __post_init__(self) -> None:
@@ -73,10 +73,12 @@ class GuardConfig:
                 f"guard.min_speech_logit must lie between -{_MOST_LOGIT:g} and {_MOST_LOGIT:g}.",
                 self.min_speech_logit,
             )
-        if not _LEAST_BELOW_LOUDEST_DB <= self.below_loudest_db < math.inf:
+        below = self.below_loudest_db
+        if below is not None and not _LEAST_BELOW_LOUDEST_DB <= below < math.inf:
             raise ConfigError(
-                f"guard.below_loudest_db must be a finite number from {_LEAST_BELOW_LOUDEST_DB:g}.",
-                self.below_loudest_db,
+                f"guard.below_loudest_db must be null or a finite number from "
+                f"{_LEAST_BELOW_LOUDEST_DB:g}.",
+                below,
             )
         if not math.isfinite(self.min_speech_dbfs):
             raise ConfigError(

@@ -12,7 +12,7 @@ from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.nn.macs import count_macs
 from streamsv.nn.student import Student
-from training.ablation import ablate, variants_of
+from training.ablation import ablate, as_markdown, variants_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / "configs" / "ablation" / "default.yaml"
@@ -94,3 +94,23 @@ def test_two_processes_share_a_plan_and_every_row_says_what_it_rests_on(
     assert [row["seed"] for row in rows] == [1, run_config.seed, run_config.seed]
     assert {(row["teacher"], row["data"]) for row in rows} == {("teacher", "train.tsv")}
     assert all(row["commit"] for row in rows)
+
+
+def test_the_table_has_a_line_for_each_variant_in_percent(tmp_path):
+    def errors(eer):
+        rates = [{"seconds": 1.0, "eer": eer, "low": eer / 2, "high": 2 * eer}]
+        return [*rates, {"seconds": None, "eer": None}]
+
+    row = {
+        "variant": "base",
+        "parameters": 2_098_167,
+        "macs_per_s": 98_765_432,
+        "errors": {"one": errors(0.1), "other": errors(0.2), "pooled": errors(0.16)},
+    }
+    results = tmp_path / "ablation.jsonl"
+    results.write_text(json.dumps(row) + "\n")
+    head, _, line = as_markdown(results).splitlines()
+    assert head.startswith("| variant | parameters | multiply-adds / s | pooled, 1 s |")
+    assert line == "| base | 2,098,167 | 98.8 M | 16.0 [8.0, 32.0] | - | 15.0 / - |"
+    results.write_text("")
+    assert as_markdown(results) == ""
