@@ -90,9 +90,7 @@ def hear(
         if names.count(name) > 1:
             raise ConfigError(f"Two encoders are named {name}; rename the file of one.", name)
     points = checked_points(at)
-    # Files are heard whole, in real sessions too, so that rivals can hear the very same samples.
-    guard = replace(engine.config.guard, below_loudest_db=None)
-    config = replace(engine.config, update_every_hops=1, guard=guard)
+    config = replace(engine.config, update_every_hops=1)
     every_hop = Engine(engine.encoder, engine.calibration, config)
     needs_normalized = score == "normalized"
     streamed = stream_set(every_hop, evaluation_set, points, channel, needs_normalized, progress)

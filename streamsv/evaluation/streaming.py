@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamsv.audio import AudioFile, AudioFormat, Encoding, Resampler, encode_mulaw
@@ -119,6 +119,7 @@ def stream_set(
     Scores are kept from the first ``score_updated`` with at least each of ``at_s`` seconds of net
     speech, and from the last one. Enrollments are forced, whatever they would have been refused
     for; below `MIN_ENROLLED_S` of net speech there is no voiceprint, and its trials are left out.
+    Nothing that passes the gate is taken for background, so that rivals hear the same samples.
     ``channel`` "telephone" sends every recording through 8 kHz mu-law first; with
     ``enroll_as_recorded`` only the tests.
 
@@ -131,6 +132,9 @@ def stream_set(
             f"channel is {channel!r}; use 'telephone', or none for the recordings as they are.",
             channel,
         )
+    guard = replace(engine.config.guard, below_loudest_db=None)
+    config = replace(engine.config, guard=guard)
+    engine = Engine(engine.encoder, engine.calibration, config, engine.takeover)
     groups = list(dict.fromkeys(trial.enroll for trial in evaluation_set.trials))
     claims: dict[str, list[tuple[str, ...]]] = {}
     for trial in evaluation_set.trials:

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from streamsv.engine import Engine
+from streamsv.engine import Engine, EngineConfig
+from streamsv.engine.guard import GuardConfig
 from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS, EvaluationSet, load_set
 
 
@@ -75,7 +76,8 @@ def make_set(clips: Voices) -> MakeSet:
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    return Engine.load()
+    """As evaluation has it: nothing is taken for background."""
+    return Engine.load(EngineConfig(guard=GuardConfig(below_loudest_db=None)))
 
 
 @pytest.fixture(scope="session")
