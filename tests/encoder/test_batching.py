@@ -143,9 +143,13 @@ def test_audio_that_is_not_a_number_fails_its_own_stream_only(encoder: Encoder, 
 
 
 @pytest.mark.parametrize("due", [3, 8], ids=["some", "all"])
-def test_a_session_that_refuses_its_answer_keeps_its_state(encoder: Encoder, due: int) -> None:
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_session_that_refuses_its_answer_keeps_its_state(
+    encoder: Encoder, due: int, before: int
+) -> None:
     batcher, streams = Batcher(encoder, 8), streams_of(encoder, 8)
-    batcher.step(streams)
+    for _ in range(before):
+        batcher.step(streams)
     for stream in streams[due:]:
         stream.is_due = False
     streams[1].refusal = ModelLoadError("No.", None)
@@ -159,7 +163,8 @@ def test_a_session_that_refuses_its_answer_keeps_its_state(encoder: Encoder, due
     for stream in streams:
         stream.is_due = True
     batcher.step(streams)
-    assert [len(stream.heard) for stream in streams] == [3, 2, *[3] * (due - 2), *[2] * (8 - due)]
+    all_heard = [3, 2, *[3] * (due - 2), *[2] * (8 - due)]
+    assert [len(stream.heard) - before + 1 for stream in streams] == all_heard
     for stream in streams:
         stream.assert_as_alone()
 
