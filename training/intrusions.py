@@ -8,7 +8,7 @@ enrolled as the sets say, and then calls are played to all of their voiceprints:
 - sounds that are no speech: every clip of DATA_DIR/noise, tones, synthesized music, near-silence,
   a vowel of somebody else looped (of DATA_DIR, noise has taken part in fitting the head);
 - hold music before speech and between speech, against the same call without;
-- the agent's voice, so many decibels below the caller's: alone, and in turn with the caller.
+- the agent's voice, so many decibels below the caller's: alone, before the caller, and in turn.
 
 Wideband sets are played at 16 kHz, telephone sets through 8 kHz mu-law, and every sound of the
 first kind both ways.

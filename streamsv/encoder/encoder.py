@@ -155,6 +155,11 @@ class Encoder:
             for name, values in self._initial.items()
         }
 
+    @functools.cached_property
+    def blank(self) -> State:
+        """The initial state of one stream, shared: not to be changed."""
+        return self.initial_state()
+
     def step(self, pcm: Floats, state: State) -> tuple[Floats, State]:
         """Advance ``batch`` streams by one hop.
 

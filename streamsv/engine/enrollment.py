@@ -148,8 +148,6 @@ class EnrollmentSession(Session):
     def _passed(self, mark: Mark) -> list[Event]:
         if isinstance(mark, RecordingEnd):
             return self._end_recording(mark)
-        if not isinstance(mark, StretchEnd):
-            return []
         self._judge_hops(_has_voice(mark))
         return [self._progress(mark.position, self._feedback(mark))]
 

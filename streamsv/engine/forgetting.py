@@ -15,6 +15,7 @@ import dataclasses
 import numpy as np
 
 from streamsv.encoder import Encoder, State
+from streamsv.engine.foreground import Levels
 from streamsv.engine.guard import HEARD, RECENT_HOPS
 from streamsv.events import Score
 
@@ -40,12 +41,13 @@ more to count as speech than at the start of a call."""
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Kept:
     """A moment to go back to: what was pooled up to there, after so many ``hops`` of speech, and
-    the ``scores`` then.
+    the ``scores`` and the ``levels`` then.
     """
 
     pooled: State
     hops: int
     scores: tuple[Score, ...]
+    levels: Levels = (0.0, 0.0, 0.0)
 
 
 class Forgetting:
@@ -87,11 +89,18 @@ class Forgetting:
         """The moment that the stream would go back to now."""
         return self._kept
 
-    def hear(self, recent: float, state: State, hops: int, scores: tuple[Score, ...]) -> bool:
+    def hear(
+        self,
+        recent: float,
+        state: State,
+        hops: int,
+        scores: tuple[Score, ...],
+        levels: Levels,
+    ) -> bool:
         """Whether to go back to :attr:`kept` now; asked after every hop.
 
         ``recent`` is the guard's mean log odds of the last second, ``state`` the network's after
-        ``hops`` of speech with ``scores``.
+        ``hops`` of speech with ``scores`` and ``levels``.
         """
         self._unbroken_hops += 1
         if self._unbroken_hops < RECENT_HOPS:
@@ -105,7 +114,7 @@ class Forgetting:
         if hops >= self._keep_from and recent >= TRUST_FROM:
             self._keep_from = hops + KEEP_HOPS
             pooled = {name: np.array(state[name]) for name in self._pooled}
-            self._kept, self._latest = self._latest, Kept(pooled, hops, scores)
+            self._kept, self._latest = self._latest, Kept(pooled, hops, scores, levels)
         return False
 
     def go_back(self) -> State:

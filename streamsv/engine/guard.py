@@ -134,6 +134,11 @@ class SpeechGuard:
         self._hops += 1
 
     @property
+    def latest_logit(self) -> float:
+        """Log odds of speech of the latest hop, 0 before the first."""
+        return self._recent[-1] if self._recent else 0.0
+
+    @property
     def speech_logit(self) -> float | None:
         """Mean log odds of speech over the last ten seconds, ``None`` before the first hop."""
         return self._sums[0] / self._sums[1] if self._hops else None

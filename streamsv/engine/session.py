@@ -47,16 +47,11 @@ class Session(abc.ABC):
         mode: str,
         speakers: tuple[str, ...],
         stretch_s: float = 0.0,
-        below_loudest_db: float | None = None,
     ) -> None:
         self._encoder = encoder
         self._config = config
         self._stream = HopStream(
-            audio,
-            config.gate,
-            encoder.hop_samples,
-            round(stretch_s * SAMPLE_RATE),
-            below_loudest_db,
+            audio, config.gate, encoder.hop_samples, round(stretch_s * SAMPLE_RATE)
         )
         self._queue = self._stream.queue
         self._state = encoder.initial_state()
@@ -118,7 +113,7 @@ class Session(abc.ABC):
         due = queue[0]
         if not isinstance(due, QueuedHop):
             return None
-        hop = Hop(due.number, due.pcm[None], self._state)
+        hop = Hop(due.number, due.pcm[None], self._state_for(due))
         self._in_flight = hop, due
         return hop
 
@@ -143,8 +138,7 @@ class Session(abc.ABC):
         answered = self._take_back(hop)
         queue = self._queue
         queue.popleft()
-        self._state = state
-        events = self._scored(answered, embedding)
+        events = self._answered(answered, embedding, state)
         if not (queue or self._is_input_open) or (queue and type(queue[0]) is not QueuedHop):
             events += self._released()
         return events
@@ -224,6 +218,15 @@ class Session(abc.ABC):
             self._is_ended = True
             events += self._ending()
         return events
+
+    def _state_for(self, due: QueuedHop) -> State:  # noqa: ARG002
+        """The state that the network hears a hop with."""
+        return self._state
+
+    def _answered(self, hop: QueuedHop, embedding: Floats, state: State) -> list[Event]:
+        """Go on from the network's next state, and tell what the hop gives rise to."""
+        self._state = state
+        return self._scored(hop, embedding)
 
     def _passed(self, mark: Mark) -> list[Event]:  # noqa: ARG002
         """What the end of a stretch or of a recording gives rise to: nothing, unless asked for."""

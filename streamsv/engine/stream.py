@@ -29,7 +29,6 @@ from streamsv.audio import (
 from streamsv.audio.formats import bytes_of
 from streamsv.audio.gate import FRAME_SAMPLES
 from streamsv.audio.level import CLIPPED_FROM, frame_power, power_dbfs
-from streamsv.engine.foreground import Foreground
 from streamsv.errors import UnsupportedAudio
 from streamsv.events import AudioGap, Event, SpeechEnded, SpeechStarted
 
@@ -79,14 +78,7 @@ class RecordingEnd:
     channel: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NearerVoice:
-    """A voice has come that is so much louder that all before it was background."""
-
-    position: int
-
-
-Mark = StretchEnd | RecordingEnd | NearerVoice
+Mark = StretchEnd | RecordingEnd
 Item = Event | QueuedHop | Mark
 
 
@@ -94,24 +86,17 @@ class HopStream:
     """Bytes in, a queue of events and hops out; knows nothing of networks and scores.
 
     ``stretch_samples`` above 0 adds a :class:`StretchEnd` after each such stretch at 16 kHz, and
-    at the end of a recording if half a stretch or more is left. With ``below_loudest_db`` hops so
-    far below the loudest voice are left out (:mod:`streamsv.engine.foreground`).
+    at the end of a recording if half a stretch or more is left.
     """
 
     def __init__(
-        self,
-        audio: AudioFormat,
-        gate: GateConfig,
-        hop_samples: int,
-        stretch_samples: int = 0,
-        below_loudest_db: float | None = None,
+        self, audio: AudioFormat, gate: GateConfig, hop_samples: int, stretch_samples: int = 0
     ) -> None:
         self.queue: collections.deque[Item] = collections.deque()
         self._hop_samples = hop_samples
         self._stretch_samples = stretch_samples
         self._take_on(audio)
         self._gate = SpeechGate(gate)
-        self._foreground = None if below_loudest_db is None else Foreground(below_loudest_db)
         self._origin_s = 0.0
         self._source_samples = 0
         self._position = 0
@@ -313,17 +298,8 @@ class HopStream:
         while len(pcm) - taken >= hop_samples:
             hop = pcm[taken : taken + hop_samples]
             taken += hop_samples
-            foreground = self._foreground
-            if foreground is not None and not self._is_near(foreground, hop, begin + taken):
-                continue
             levels = speech.levels_after(taken - before)
             self.queue.append(QueuedHop(self._hops, hop, begin + taken, levels))
             self._hops += 1
         self._filled = len(pcm) - taken
         self._pieces = [pcm[taken:]] if self._filled else []
-
-    def _is_near(self, foreground: Foreground, hop: Floats, end_position: int) -> bool:
-        is_near = foreground.hear(hop, end_position)
-        if foreground.is_new:
-            self.queue.append(NearerVoice(end_position))
-        return is_near

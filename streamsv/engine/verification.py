@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, AudioFormat
+from streamsv.audio.level import frame_power
 from streamsv.encoder import Encoder, State
 from streamsv.engine.config import EngineConfig
-from streamsv.engine.forgetting import Forgetting, Kept
+from streamsv.engine.foreground import Foreground
+from streamsv.engine.forgetting import TRUST_FROM, Forgetting, Kept
 from streamsv.engine.guard import RECENT_HOPS, SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
-from streamsv.engine.stream import Mark, NearerVoice, QueuedHop
+from streamsv.engine.stream import QueuedHop
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import (
     DecisionMade,
@@ -79,8 +81,7 @@ class VerificationSession(Session):
             channel: policy_for(calibration, config.decision, channel, candidates)
             for channel in dict.fromkeys(channels)  # what is missing is said now, not in mid-call
         }
-        below_loudest_db = config.guard.below_loudest_db if config.guard.is_on else None
-        super().__init__(encoder, config, audio, mode, speakers, below_loudest_db=below_loudest_db)
+        super().__init__(encoder, config, audio, mode, speakers)
         self._mode = mode
         self._speakers = speakers
         self._directions = Directions(np.stack([vp.embedding for vp in voiceprints]))
@@ -99,6 +100,12 @@ class VerificationSession(Session):
         self._quality = QualityWatch(config.quality)
         self._guard = SpeechGuard.of(encoder, config.guard, self._state)
         self._forgetting = Forgetting(encoder, self._state) if self._guard else None
+        self._foreground: Foreground | None = None
+        if self._guard:
+            of = config.guard
+            self._foreground = Foreground(of.below_loudest_db, of.min_speech_dbfs)
+        self._power = 0.0
+        self._is_background = False
         self._is_on_trial = False
         self._hops = 0
         self._hops_looked_at = 0
@@ -129,22 +136,42 @@ class VerificationSession(Session):
             hops = self._forgetting.kept.hops
         return hops * self._encoder.hop_samples / SAMPLE_RATE
 
+    def _state_for(self, due: QueuedHop) -> State:
+        """The stream's; for a hop of the background one that nobody goes on from."""
+        foreground = self._foreground
+        if foreground is None:
+            return self._state
+        self._power = frame_power(due.pcm)
+        self._is_background = not foreground.counts(self._power, due.end_position)
+        return self._encoder.blank if self._is_background else self._state
+
+    def _answered(self, hop: QueuedHop, embedding: Floats, state: State) -> list[Event]:
+        """As of every session; a hop of the background was not heard."""
+        if self._foreground is not None and self._is_background:
+            self._foreground.skip()
+            return []
+        return super()._answered(hop, embedding, state)
+
     def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
         self._hops += 1
         self._hops_heard += 1
         at_s, levels = hop.at_s, hop.levels
-        level = levels.speech_dbfs
-        if level is None or level < self._config.guard.min_speech_dbfs:
-            self._loud_enough_from = self._hops_heard + RECENT_HOPS
         scores = self._scores(embedding, self._hops)
         is_other = False
-        guard, forgetting = self._guard, self._forgetting
-        if guard is not None and forgetting is not None:
+        guard, forgetting, foreground = self._guard, self._forgetting, self._foreground
+        if guard is not None and forgetting is not None and foreground is not None:
             guard.hear(self._state)
-            if forgetting.hear(guard.recent_logit, self._state, self._hops, scores):
+            is_speech = guard.latest_logit >= TRUST_FROM
+            foreground.hear(self._power, hop.end_position, is_speech)
+            if foreground.is_new and self._may_start_over:
+                return self._start_over(guard, forgetting, foreground)
+            recent, kept = guard.recent_logit, foreground.levels
+            if forgetting.hear(recent, self._state, self._hops, scores, kept):
                 return self._go_back(hop, guard, forgetting)
             self._is_on_trial = forgetting.is_on_trial
             is_other = guard.is_surely_no_speech
+            if foreground.is_faint:
+                self._loud_enough_from = self._hops_heard + RECENT_HOPS
         events: list[Event] = []
         events += self._quality.look(levels, at_s, is_speech=not is_other)
         if self._takeover is not None:
@@ -166,6 +193,8 @@ class VerificationSession(Session):
         """
         is_news, self._is_on_trial = not self._is_on_trial, True
         self._go_on_from(forgetting.go_back(), guard, forgetting.kept)
+        if self._foreground is not None:
+            self._foreground.go_back(forgetting.kept.levels)
         events: list[Event] = []
         events += self._quality.look(hop.levels, hop.at_s, is_speech=False)
         if is_news and self._latest:
@@ -181,13 +210,18 @@ class VerificationSession(Session):
         if self._takeover is not None:
             self._takeover.go_back(self._hops)
 
-    def _passed(self, mark: Mark) -> list[Event]:
-        """When a nearer voice comes before any verdict, what was heard before was background."""
-        guard, forgetting = self._guard, self._forgetting
-        is_of_use = isinstance(mark, NearerVoice) and self._hops > 0 and not self._verdicts
-        if not is_of_use or guard is None or forgetting is None:
-            return []
+    @property
+    def _may_start_over(self) -> bool:
+        """Whether a decision is due, and nobody was accepted on what was heard so far."""
+        is_due = len(self._verdicts) < self._decisions_due
+        return is_due and Verdict.ACCEPT not in self._verdicts.values()
+
+    def _start_over(
+        self, guard: SpeechGuard, forgetting: Forgetting, foreground: Foreground
+    ) -> list[Event]:
+        """A nearer voice has come: all that was heard before, and its own first, is forgotten."""
         self._go_on_from(forgetting.start_over(), guard, forgetting.kept)
+        foreground.start_over()
         self._is_on_trial = False
         self._hops_of_background = self._hops_heard
         return []
@@ -303,7 +337,7 @@ class VerificationSession(Session):
         """
         verdict, reason = self.policy.at_end(net_speech_s)
         hop_s = self._encoder.hop_samples / SAMPLE_RATE
-        near_s = self._stream.net_speech_s - self._hops_of_background * hop_s
+        near_s = (self._hops_heard - self._hops_of_background) * hop_s
         _, of_all_sound = self.policy.at_end(near_s)
         is_short = reason is Reason.NOT_ENOUGH_SPEECH
         is_held_back = not self._is_speech and not self._is_on_trial

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from streamsv.audio import encode_s16le
 from streamsv.engine import Engine, VerificationSession
 from streamsv.engine.forgetting import KEEP_HOPS
-from streamsv.engine.guard import HEARD, RECENT_HOPS
+from streamsv.engine.guard import HEARD, RECENT_HOPS, GuardConfig
 from streamsv.events import (
     DecisionMade,
     Event,
@@ -53,7 +53,9 @@ def scored(engine: Engine) -> Engine:
     channels = {"wideband": line, "telephone": line}
     calibration = Calibration(engine.fingerprint, (1.0,), channels)
     decision = DecisionConfig(accept_llr=2.0, reject_llr=-2.0, max_net_speech_s=60.0)
-    return Engine(engine.encoder, calibration, type(engine.config)(decision=decision))
+    guard = GuardConfig(below_loudest_db=None)  # the sound's own levels take no part
+    config = type(engine.config)(decision=decision, guard=guard)
+    return Engine(engine.encoder, calibration, config)
 
 
 @pytest.fixture(scope="module")
