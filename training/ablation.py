@@ -79,10 +79,9 @@ def ablate(
     first = next(iter(variants.values()))
     results = Path(first.run_dir) / "ablation" / "ablation.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = set()
-    if results.is_file():
-        lines = results.read_text(encoding="utf-8").splitlines()
-        done = {json.loads(line)["variant"] for line in lines}
+    results.touch()
+    lines = results.read_text(encoding="utf-8").splitlines()
+    done = {json.loads(line)["variant"] for line in lines}
     for name, config in list(variants.items())[part - 1 :: parts]:
         if name in done:
             continue

@@ -86,6 +86,7 @@ class HeardTrials:
         points: Sequence[float | None] = POINTS,
     ) -> None:
         self.name = chosen.name
+        self._points = tuple(points) if isinstance(student, WholeStudent) else None
         speech = {
             name: load_speech(stream.path, GateConfig()) for name, stream in chosen.streams.items()
         }
@@ -113,8 +114,11 @@ class HeardTrials:
     def at(self, seconds: float | None) -> tuple[Floats, NDArray[np.bool_], list[str], list[str]]:
         """Cosines (trials,), which are targets, and both sides' speakers, prefixed by the set.
 
-        A test with less speech than ``seconds`` is left out.
+        A test with less speech than ``seconds`` is left out. Raises ValueError for a point that a
+        student of whole clips was not asked about.
         """
+        if self._points is not None and seconds not in (None, *self._points):
+            raise ValueError(f"{seconds} s is none of the points heard: {self._points}")
         hops = 1 if seconds is None else _hops_of(seconds)
         rows = [row for row, (_, test, _) in enumerate(self._trials) if len(test) >= hops]
         last = -1 if seconds is None else hops - 1

@@ -1,8 +1,9 @@
 """The student with causality taken away: the same parameters, the whole clip heard at once.
 
-Only to learn what causality costs (:mod:`training.ablation`). Convolutions are centered on their
-frame, running means become the clip's mean, and the slow branch of MSM speaks for its own pair of
-frames. It does not stream: an embedding early in a clip is got by hearing the clip up to there.
+Only to learn what causality costs (:mod:`training.ablation`). The convolutions of the blocks are
+centered on their frame, running means become the clip's mean, and the slow branch of MSM speaks for
+its own pair of frames; the front end's windows stay where they are. It does not stream: an
+embedding early in a clip is got by hearing the clip up to there.
 """
 
 from __future__ import annotations

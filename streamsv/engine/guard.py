@@ -50,7 +50,8 @@ class GuardConfig:
     Parameters
     ----------
     is_on:
-        Whether sound that is not like speech holds a decision back.
+        Whether sound that is not like speech holds a decision back, and neither the background
+        nor faint speech decides anything.
     min_speech_logit:
         Mean log odds that the last ten seconds are speech, -4 to 4, below which nothing is decided.
     below_loudest_db:

@@ -14,7 +14,7 @@ from streamsv.evaluation.heard import HeardEncoder, HeardSet, hear, pooled
 from streamsv.evaluation.measures import CallResult, PointResult, measure_calls, measure_point
 from streamsv.evaluation.rivals import Rival
 from streamsv.evaluation.sets import EvaluationSet
-from streamsv.evaluation.streaming import Progress
+from streamsv.evaluation.streaming import Progress, heard_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def measure(
                 for rival in of.rivals
             ),
             sets=parts,
-            config=asdict(engine.config),
+            config=asdict(heard_whole(engine.config)),
             measured_at=measured_at,
             commit=commit,
             by_sex=_by_sex(of, resamples, seed),

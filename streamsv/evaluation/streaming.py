@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamsv.audio import AudioFile, AudioFormat, Encoding, Resampler, encode_mulaw
-from streamsv.engine import Engine
+from streamsv.engine import Engine, EngineConfig
 from streamsv.errors import ConfigError, UnsupportedAudio
 from streamsv.evaluation.sets import EvaluationSet, Stream, Trial
 from streamsv.events import DecisionMade, Event, Refusal, Score, ScoreUpdated
@@ -132,8 +132,7 @@ def stream_set(
             f"channel is {channel!r}; use 'telephone', or none for the recordings as they are.",
             channel,
         )
-    guard = replace(engine.config.guard, below_loudest_db=None)
-    config = replace(engine.config, guard=guard)
+    config = heard_whole(engine.config)
     engine = Engine(engine.encoder, engine.calibration, config, engine.takeover)
     groups = list(dict.fromkeys(trial.enroll for trial in evaluation_set.trials))
     claims: dict[str, list[tuple[str, ...]]] = {}
@@ -162,6 +161,11 @@ def stream_set(
             tests[name] = _hear(engine, stream, heard, points, channel, needs_normalized)
         advance([name])
     return StreamedSet(evaluation_set, enrollments, tests)
+
+
+def heard_whole(config: EngineConfig) -> EngineConfig:
+    """``config`` as sets are streamed: nothing that passes the gate is taken for background."""
+    return replace(config, guard=replace(config.guard, below_loudest_db=None))
 
 
 def checked_points(at_s: Sequence[float]) -> tuple[float, ...]:

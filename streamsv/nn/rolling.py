@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 _LEAST_PIECES = 2
+_THE_END = 2**31 - 1
 
 
 def roll(graph: onnx.GraphProto) -> dict[str, int]:
@@ -58,10 +59,11 @@ def _new_frames(
     if slicing is None or slicing.op_type != "Slice" or len(slicing.input) < 4:
         return None
     joined = makers.get(slicing.input[0])
-    start, _, axes, *steps = (constants.get(name) for name in slicing.input[1:])
+    start, end, axes, *steps = (constants.get(name) for name in slicing.input[1:])
     is_cut = start is not None and axes is not None and axes.tolist() == [1] and start[0] > 0
+    is_to_the_end = end is not None and end[0] >= _THE_END
     is_dense = all(step is not None and step.tolist() == [1] for step in steps)
-    if not is_cut or not is_dense or joined is None or joined.op_type != "Concat":
+    if not (is_cut and is_dense and is_to_the_end) or joined is None or joined.op_type != "Concat":
         return None
     axis = {each.name: each.i for each in joined.attribute}.get("axis")
     if axis != 1 or len(joined.input) != 2 or joined.input[0] != state:

@@ -10,8 +10,10 @@ from onnx import TensorProto, helper
 from streamsv.nn.rolling import roll
 
 
-def graph_of(length: int, start: int, axis: int = 1, step: int = 1) -> onnx.GraphProto:
-    """next.left = (state.left, relu(pcm))[start::step], and a sum over all of it."""
+def graph_of(
+    length: int, start: int, axis: int = 1, step: int = 1, end: int = 1 << 40
+) -> onnx.GraphProto:
+    """next.left = (state.left, relu(pcm))[start:end:step], and a sum over all of it."""
     given = [
         helper.make_tensor_value_info("pcm", TensorProto.FLOAT, ["batch", 4, 3]),
         helper.make_tensor_value_info("state.left", TensorProto.FLOAT, ["batch", length, 3]),
@@ -20,7 +22,7 @@ def graph_of(length: int, start: int, axis: int = 1, step: int = 1) -> onnx.Grap
         helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["batch", 3]),
         helper.make_tensor_value_info("next.left", TensorProto.FLOAT, ["batch", length, 3]),
     ]
-    constants = {"start": start, "end": 1 << 40, "axis": axis, "step": step}
+    constants = {"start": start, "end": end, "axis": axis, "step": step}
     nodes = [
         helper.make_node("Relu", ["pcm"], ["frames"]),
         helper.make_node("Concat", ["state.left", "frames"], ["joined"], axis=1),
@@ -71,6 +73,7 @@ def test_what_does_not_move_up_in_whole_pieces_is_left_as_it_is(length: int, sta
     assert graph.SerializeToString() == before
 
 
-def test_a_cut_in_another_direction_or_with_steps_is_left_as_it_is() -> None:
+def test_a_cut_in_another_direction_or_with_steps_or_an_end_is_left_as_it_is() -> None:
+    assert roll(graph_of(8, 4, end=12)) == {}
     assert roll(graph_of(8, 1, axis=2)) == {}
     assert roll(graph_of(8, 4, step=2)) == {}

@@ -73,6 +73,8 @@ def test_training_it_leaves_a_checkpoint_that_is_heard_anew_at_each_point(run_co
     trials = HeardTrials(network.student, chosen, (1.0, None))
     assert len(trials.at(1.0)[0]) == len(chosen.trials)
     assert not np.array_equal(trials.at(1.0)[0], trials.at(None)[0])
+    with pytest.raises(ValueError, match="none of the points"):
+        trials.at(2.0)
 
 
 @torch.no_grad()
