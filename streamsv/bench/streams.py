@@ -42,7 +42,8 @@ class StreamsCost:
     streams_per_core: audio seconds of all sessions for each CPU second.
     speech_share: how much of the audio was admitted, as a fraction.
     batch: hops in one call of the network, on average.
-    updates_per_hop: ``score_updated`` for each hop: 1 means an update every hop.
+    updates_per_hop: ``score_updated`` for each hop: 1 means an update every hop. A hop that was
+        taken for background gives none.
     profile: CPU microseconds for each 80 ms of audio, by part; they add up to the whole.
         ``decode``, ``gate``, ``encoder`` and ``scoring and events`` are measured alone on the same
         audio, one stream after another: their code and memory are in the cache. ``hops and queue``

@@ -39,7 +39,8 @@ def test_every_figure_is_in_the_json(engine: Engine) -> None:
     assert 0 < loaded["hop_ms"]["p50"] <= loaded["hop_ms"]["p95"] <= loaded["hop_ms"]["p99"]
     assert figures["encoder_streams_per_core"] > 0
     assert figures["lone_streams_per_core"] > 0
-    assert figures["updates_per_hop"] == {"voiced": 1.0, "call": 1.0}
+    assert set(figures["updates_per_hop"]) == {"voiced", "call"}
+    assert all(0.9 < each <= 1 for each in figures["updates_per_hop"].values())
     for profile in figures["profile_us"].values():
         assert {"decode", "gate", "encoder", "batching"} < set(profile)
         assert all(spent >= 0 for spent in profile.values())

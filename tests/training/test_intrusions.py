@@ -66,7 +66,7 @@ def test_the_command_counts_every_sound_and_every_call(folder: Path, capsys: Any
     }
     assert set(found["calls"]["the call alone"]) == {"caller", "stranger"}
     assert found["calls"]["the call alone"]["stranger"] == [0, 1, 0, 0]
-    assert len(found["calls"]) == 3 + 2 * len(intrusions.LEAKS_DB)
+    assert len(found["calls"]) == 3 + 3 * len(intrusions.LEAKS_DB)
     assert all(sum(counts[:3]) == 1 for each in found["calls"].values() for counts in each.values())
     printed = capsys.readouterr().out
     assert found["fingerprint"] in printed
