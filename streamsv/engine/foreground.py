@@ -14,13 +14,13 @@ import math
 
 from streamsv.audio import SAMPLE_RATE
 
-HELD_S = 0.5
+_HOLD_S = 0.5
 """Sound within half a second of somebody near is taken for theirs: syllables end softly."""
 
-FADE_DB_A_S = 0.5
+_FADE_DB_A_S = 0.5
 """The loudest fades by so much in a second of sound: who moves away is heard again in time."""
 
-_STEADY_HOPS = 9
+_LEVEL_HOPS = 9
 """The loudest is a level that five hops of speech in nine reach. A click is none."""
 
 _STEADY_RATIO = 1.12
@@ -64,9 +64,9 @@ class Foreground:
     def __init__(self, below_loudest_db: float | None, min_speech_dbfs: float) -> None:
         self._share = 0.0 if below_loudest_db is None else 10 ** (-below_loudest_db / 10)
         self._faint = 10 ** (min_speech_dbfs / 10)
-        self._fade = 10 ** (-FADE_DB_A_S * _HOP_S / 10)
+        self._fade = 10 ** (-_FADE_DB_A_S * _HOP_S / 10)
         self._keep = math.exp(-_HOP_S / _TIME_CONSTANT_S)
-        self._recent: collections.deque[float] = collections.deque(maxlen=_STEADY_HOPS)
+        self._recent: collections.deque[float] = collections.deque(maxlen=_LEVEL_HOPS)
         self._before: collections.deque[float] = collections.deque(maxlen=_SETTLED_HOPS + 1)
         self._hops = 0
         self._near_until = 0
@@ -94,7 +94,7 @@ class Foreground:
     def hear(self, power: float, end_position: int, is_speech: bool) -> None:
         """A hop counted, and was heard to be speech or something else."""
         if power >= self._share * self._loudest:
-            self._near_until = end_position + round(HELD_S * SAMPLE_RATE)
+            self._near_until = end_position + round(_HOLD_S * SAMPLE_RATE)
         self._loudest *= self._fade
         self._hops += 1
         is_steady = self._latest < power * _STEADY_RATIO and power < self._latest * _STEADY_RATIO

@@ -50,15 +50,16 @@ def last_cosine(events: list[Event]) -> float:
 
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
-def test_every_voice_is_accepted_as_itself_and_never_as_the_others(
+def test_every_voice_is_accepted_as_itself_and_rejected_as_the_others(
     engine: Engine, voiceprints: Any, voice: Voice, heard: Heard, name: str
 ) -> None:
     session = engine.verify(list(voiceprints.values()))
     heard(session, encode_s16le(voice(name, CALL_S[name])))
-    found = dict(session.verdicts)
-    assert found.pop(name) is Verdict.ACCEPT
-    assert Verdict.ACCEPT not in found.values()
-    assert Verdict.REJECT in found.values()
+    expected = dict.fromkeys(voiceprints, Verdict.REJECT) | {name: Verdict.ACCEPT}
+    if name == "c":  # 8.5 s of call are too short to tell that it is not b
+        assert session.verdicts["b"] is not Verdict.ACCEPT
+        expected["b"] = session.verdicts["b"]
+    assert session.verdicts == expected
 
 
 @pytest.fixture
@@ -108,8 +109,7 @@ def test_a_voice_that_is_not_enrolled_is_nobodys(
     events = heard(session, encode_s16le(voice(name, CALL_S[name])))
     (decision,) = decided(events)
     assert decision.speaker is None
-    if CALL_S[name] > 10:
-        assert decision.verdict is Verdict.REJECT
+    assert decision.verdict is (Verdict.UNDECIDED if name == "c" else Verdict.REJECT)
 
 
 def test_clipped_speech_is_warned_of_and_gets_a_normal_verdict(
