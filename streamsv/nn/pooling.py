@@ -101,6 +101,8 @@ class AttentiveStatistics(Streaming):
         logits = frame_scores(self.attend, x).float()
         if torch.compiler.is_exporting():
             return self._one_hop(logits, x.float(), state)
+        if self.training:
+            return self._summed(logits.reshape(shape), x.float().reshape(shape), state)
         logits = logits.reshape(shape)
         values = x.float().reshape(shape)
         peak = logits.amax(dim=2)
@@ -114,6 +116,34 @@ class AttentiveStatistics(Streaming):
         deviation = torch.sqrt(torch.clamp(spread / weight, min=1e-4))
         following = {
             "peak": peak[:, -1:],
+            "weight": weight[:, -1:],
+            "mean": mean[:, -1:],
+            "spread": spread[:, -1:],
+        }
+        return torch.cat([mean, deviation], dim=2), following
+
+    @staticmethod
+    def _summed(logits: Tensor, values: Tensor, state: State) -> tuple[Tensor, State]:
+        """The same by plain cumulative sums, for training: the scan's gradient takes a fifth of a
+        step's time.
+
+        One peak and one origin for the whole crop, so a logit 80 below the crop's largest counts
+        for nothing and the spread loses digits over an hour: good for crops, not for streams.
+        """
+        peak = torch.maximum(state["peak"], logits.amax(dim=(1, 2))[:, None]).detach()
+        weights = torch.exp(logits - peak[:, :, None])
+        offsets = values - state["mean"][:, :, None]
+        pulls = weights * offsets
+        kept = torch.exp(state["peak"] - peak)
+        before = state["weight"] * kept
+        weight = (before + torch.cumsum(weights.sum(dim=2), dim=1)).clamp(min=1e-30)
+        shift = torch.cumsum(pulls.sum(dim=2), dim=1) / weight
+        squares = torch.cumsum((pulls * offsets).sum(dim=2), dim=1)
+        spread = state["spread"] * kept + squares - weight * shift.square()
+        mean = state["mean"] + shift
+        deviation = torch.sqrt(torch.clamp(spread / weight, min=1e-4))
+        following = {
+            "peak": peak,
             "weight": weight[:, -1:],
             "mean": mean[:, -1:],
             "spread": spread[:, -1:],
