@@ -118,6 +118,8 @@ class Decoder:
         Whether the bytes are what a detector takes that wants 16-bit samples, one channel.
     """
 
+    __slots__ = ("_bytes_per_frame", "_encoding", "_tail", "format", "is_plain_s16le")
+
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
         self._encoding = Encoding(format.encoding)

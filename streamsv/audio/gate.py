@@ -159,6 +159,12 @@ class SpeechGate:
         Running levels of speech and of the rest.
     """
 
+    __slots__ = (
+        *("_admitted", "_hangover_frames", "_is_finished", "_is_open", "_min_power"),
+        *("_onset", "_position", "_pre_roll", "_pre_roll_frames", "_quiet_frames", "_run"),
+        *("_tail", "_vad", "config", "meter"),
+    )
+
     def __init__(self, config: GateConfig | None = None) -> None:
         self.config = config or GateConfig()
         self.meter = LevelMeter()

@@ -39,6 +39,8 @@ class Resampler:
         If a rate is not positive.
     """
 
+    __slots__ = ("_block", "_stream", "_tail", "rate_in", "rate_out")
+
     def __init__(self, rate_in: int, rate_out: int = SAMPLE_RATE) -> None:
         for rate in (rate_in, rate_out):
             if rate <= 0:
@@ -63,7 +65,7 @@ class Resampler:
         -------
         float32, shape (ready,), at ``rate_out``.
         """
-        if self.rate_in == self.rate_out:
+        if self._stream is None:
             return pcm.astype(np.float32)
         if len(self._tail) or len(pcm) % self._block:
             pcm = np.concatenate((self._tail, pcm), dtype=np.float32)
@@ -82,7 +84,7 @@ class Resampler:
         float32, shape (rest,), at ``rate_out``. In all there come
         round(samples pushed * ``rate_out`` / ``rate_in``) samples, at most one off.
         """
-        if self.rate_in == self.rate_out:
+        if self._stream is None:
             return np.zeros(0, np.float32)
         rest: NDArray[np.float32] = self._stream.resample_chunk(self._tail, last=True)
         self.reset()
@@ -93,7 +95,9 @@ class Resampler:
         self._tail = np.zeros(0, np.float32)
         self._stream = self._new_stream()
 
-    def _new_stream(self) -> soxr.ResampleStream:
+    def _new_stream(self) -> soxr.ResampleStream | None:
+        if self.rate_in == self.rate_out:
+            return None
         return soxr.ResampleStream(
             self.rate_in, self.rate_out, num_channels=1, dtype="float32", quality="HQ"
         )

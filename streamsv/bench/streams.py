@@ -120,7 +120,7 @@ def measure_streams(
         begun = time.process_time()
         crowd.feed_round()
         fed = time.process_time()
-        crowd.count(stepped.events for stepped in batcher.step(crowd.sessions))
+        crowd.count(stepped.events for stepped in batcher.step(crowd.due()))
         stepped_at = time.process_time()
         feed_s += fed - begun
         step_s += stepped_at - fed
@@ -186,41 +186,53 @@ def percentiles_ms(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, 
     return dict(zip(("p50", "p95", "p99"), map(float, found), strict=True))
 
 
-def packets(data: bytes, start: int = 0) -> Iterator[bytes]:
-    """``data`` 20 ms at a time, as telephony sends it, from byte ``start`` on and round."""
-    turned = data[start:] + data[:start]
-    for begin in range(0, len(turned), _PACKET_BYTES):
-        yield turned[begin : begin + _PACKET_BYTES]
+def packets(data: bytes) -> Iterator[bytes]:
+    """``data`` 20 ms at a time, as telephony sends it."""
+    for begin in range(0, len(data), _PACKET_BYTES):
+        yield data[begin : begin + _PACKET_BYTES]
 
 
 class _Crowd:
-    """Sessions, the packets of each, and what they have said."""
+    """Sessions, the packets that they hear, and what they have said.
+
+    All hear the same packets, each from another one on and round. So these stay in the cache, as
+    does what has just come over a network; hundreds of recordings would be read from memory, which
+    no call does.
+    """
 
     def __init__(self, engine: Engine, voiceprint: Voiceprint, data: bytes, sessions: int) -> None:
         self.sessions = [engine.verify(voiceprint) for _ in range(sessions)]
-        samples = len(data) // 2
-        self._packets = [
-            list(packets(data, 2 * (number * samples // sessions))) for number in range(sessions)
-        ]
-        self.rounds = len(self._packets[0]) + min(sessions, _STAGGER_PACKETS) - 1
+        self._packets = list(packets(data))
+        self._starts = [number * len(self._packets) // sessions for number in range(sessions)]
+        self.rounds = len(self._packets) + min(sessions, _STAGGER_PACKETS) - 1
         self.hops = self.steps = self.updates = 0
         self.net_speech_s = 0.0
         self._turn = 0
+        self._due: list[VerificationSession] = []
 
     def feed(self, who: int, turn: int) -> None:
         """Give session ``who`` what it gets at ``turn``, if anything."""
-        packet = turn - who % _STAGGER_PACKETS
-        if 0 <= packet < len(self._packets[who]):
-            self.sessions[who].feed(self._packets[who][packet])
+        packet, count = turn - who % _STAGGER_PACKETS, len(self._packets)
+        if 0 <= packet < count:
+            self.sessions[who].feed(self._packets[(self._starts[who] + packet) % count])
 
     def feed_round(self) -> None:
         """One packet for everybody whose turn it is."""
+        count = len(self._packets)
         for first in range(min(_STAGGER_PACKETS, len(self.sessions))):
             packet = self._turn - first
-            if 0 <= packet < len(self._packets[first]):
+            if 0 <= packet < count:
                 for who in range(first, len(self.sessions), _STAGGER_PACKETS):
-                    self.sessions[who].feed(self._packets[who][packet])
+                    session = self.sessions[who]
+                    session.feed(self._packets[(self._starts[who] + packet) % count])
+                    if session.is_due:
+                        self._due.append(session)
         self._turn += 1
+
+    def due(self) -> list[VerificationSession]:
+        """Who was found to have a hop due when it was fed, since the last call."""
+        due, self._due = self._due, []
+        return due
 
     def count(self, answers: Any) -> None:
         """Count the events of one round of hops."""

@@ -66,6 +66,11 @@ class Forgetting:
         Whether what is heard now follows something forgotten and does not count yet.
     """
 
+    __slots__ = (
+        *("_encoder", "_first", "_heard_before", "_keep_from", "_kept", "_latest"),
+        *("_pooled", "_unbroken_hops", "is_on_trial"),
+    )
+
     def __init__(self, encoder: Encoder, initial: State) -> None:
         self._encoder = encoder
         self._pooled = [name for name in initial if name.startswith(POOLED)]

@@ -96,6 +96,8 @@ class SpeechGuard:
         Mean log odds of speech over the last second, as far back as :meth:`begin` at most.
     """
 
+    __slots__ = ("_config", "_hops", "_recent", "_sums", "recent_logit")
+
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
         self._hops = 0

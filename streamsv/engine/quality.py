@@ -10,6 +10,8 @@ from streamsv.events import Quality, QualityWarning
 class QualityWatch:
     """Turns levels into warnings, each given again only after a while."""
 
+    __slots__ = ("_config", "_quiet_until")
+
     def __init__(self, config: QualityConfig) -> None:
         self._config = config
         self._quiet_until: dict[Quality, float] = {}

@@ -39,6 +39,12 @@ class Hop:
 class Session(abc.ABC):
     """One stream of audio and what is said about it. Not for use from two threads at once."""
 
+    # Slots: with hundreds of sessions in turn, what is seldom in the cache should lie together.
+    __slots__ = (
+        *("__weakref__", "_config", "_embedding_shape", "_encoder", "_in_flight", "_is_ended"),
+        *("_is_input_open", "_queue", "_state", "_stream"),
+    )
+
     def __init__(
         self,
         encoder: Encoder,
@@ -103,6 +109,12 @@ class Session(abc.ABC):
         self._stream.gap(gap_s)
         return self._released()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether :meth:`next_hop` would hand out a hop."""
+        queue = self._queue
+        return bool(queue) and self._in_flight is None and type(queue[0]) is QueuedHop
+
     def next_hop(self) -> Hop | None:
         """The hop that is due, or ``None``; one at a time, until :meth:`complete` takes its answer
         or :meth:`abandon` takes it back.
@@ -111,7 +123,7 @@ class Session(abc.ABC):
         if not queue or self._in_flight is not None:
             return None
         due = queue[0]
-        if not isinstance(due, QueuedHop):
+        if type(due) is not QueuedHop:
             return None
         hop = Hop(due.number, due.pcm[None], self._state_for(due))
         self._in_flight = hop, due

@@ -89,6 +89,14 @@ class HopStream:
     at the end of a recording if half a stretch or more is left.
     """
 
+    __slots__ = (
+        *("_bytes", "_bytes_each", "_bytes_held", "_decoder", "_filled", "_gate"),
+        *("_hop_samples", "_hops", "_may_wait", "_origin_s", "_pieces", "_position"),
+        *("_resampler", "_source_samples", "_stretch", "_stretch_admitted"),
+        *("_stretch_left", "_stretch_samples", "_waiting", "_waiting_samples"),
+        *("_wanted_bytes", "_wanted_samples", "audio", "queue"),
+    )
+
     def __init__(
         self, audio: AudioFormat, gate: GateConfig, hop_samples: int, stretch_samples: int = 0
     ) -> None:

@@ -48,6 +48,33 @@ class VerificationSession(Session):
     is an answer. A decision is made once; scores go on after it.
     """
 
+    __slots__ = (
+        "_channel",
+        "_columns",
+        "_decisions_due",
+        "_directions",
+        "_foreground",
+        "_forgetting",
+        "_guard",
+        "_heard",
+        "_hops",
+        "_hops_heard",
+        "_hops_looked_at",
+        "_hops_of_background",
+        "_is_background",
+        "_is_on_trial",
+        "_latest",
+        "_lines",
+        "_loud_enough_from",
+        "_mode",
+        "_policies",
+        "_power",
+        "_quality",
+        "_speakers",
+        "_takeover",
+        "_verdicts",
+    )
+
     def __init__(
         self,
         encoder: Encoder,

@@ -40,6 +40,8 @@ class Directions:
         The embeddings with length 1, (n, d); one of zeros stays so.
     """
 
+    __slots__ = ("rows",)
+
     def __init__(self, embeddings: npt.NDArray[Any]) -> None:
         if embeddings.ndim != 2:
             raise _misfit("(n, d)", embeddings.shape)

@@ -175,6 +175,8 @@ class _Look:
 class OwnVoice:
     """How alike the windows of a call were, up to the last one that ended before this begins."""
 
+    __slots__ = ("_latest", "looks", "total")
+
     def __init__(self) -> None:
         self._latest: collections.deque[float] = collections.deque()
         self.total = 0.0
@@ -209,6 +211,8 @@ class _Watched:
 
 class TakeoverWatch:
     """Watches one call for the voices that were accepted in it."""
+
+    __slots__ = ("_accepted", "_hops", "_looks", "_model")
 
     def __init__(self, model: TakeoverModel) -> None:
         self._model = model

@@ -45,7 +45,9 @@ def test_every_hop_of_every_session_is_stepped_and_scored(
     hops = 0
     for number in range(3):
         session = engine.verify(voiceprint)
-        for packet in packets(call, 2 * (number * (len(call) // 2) // 3)):
+        heard = list(packets(call))
+        start = number * len(heard) // 3
+        for packet in [*heard[start:], *heard[:start]]:
             hops += sum(isinstance(event, ScoreUpdated) for event in session.push(packet))
         hops += sum(isinstance(event, ScoreUpdated) for event in session.finish())
     assert cost.speech_share == pytest.approx(hops * 0.08 / (3 * 4.0))
@@ -55,9 +57,9 @@ def test_every_hop_of_every_session_is_stepped_and_scored(
     assert sum(done) >= 4.0
 
 
-def test_packets_are_all_of_the_audio_from_any_place(call: bytes) -> None:
-    found = list(packets(call, 5000))
-    assert b"".join(found) == call[5000:] + call[:5000]
+def test_packets_are_all_of_the_audio(call: bytes) -> None:
+    found = list(packets(call))
+    assert b"".join(found) == call
     assert {len(packet) for packet in found} == {640}
 
 

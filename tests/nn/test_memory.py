@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from streamsv.nn.memory import RunningSummary, ToeplitzMixing, running_mean
+from streamsv.nn.memory import RunningSummary, ToeplitzMixing, running_mean, toeplitz
 
 
 def test_the_running_mean_is_the_mean_after_each_frame() -> None:
@@ -55,3 +55,10 @@ def test_toeplitz_mixing_is_two_lower_triangular_matrices_over_time() -> None:
         hidden = torch.relu(matrix(memory.inward[index, 0]) @ x)
         expected += matrix(memory.outward[0, index]) @ hidden
     torch.testing.assert_close(memory(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("length", "frames"), [(1, 1), (5, 4), (4, 9), (149, 4)])
+def test_a_toeplitz_matrix_is_a_convolution_where_the_filter_fits(length: int, frames: int) -> None:
+    filters, x = torch.randn(3, length).double(), torch.randn(2, length - 1 + frames).double()
+    expected = torch.nn.functional.conv1d(x[:, None], filters[:, None])
+    torch.testing.assert_close(torch.einsum("fts,bs->bft", toeplitz(filters, frames), x), expected)

@@ -29,7 +29,7 @@ def frames(seed: int = 0, count: int = FRAMES) -> Tensor:
 
 def attentive(logit_deviation: float, x: Tensor) -> AttentiveStatistics:
     """A pooling whose logits over ``x`` have this standard deviation."""
-    pool = AttentiveStatistics(CONFIG)
+    pool = AttentiveStatistics(CONFIG).eval()
     with torch.no_grad():
         factor = logit_deviation / float(pool.attend(x).std())
         for weight in pool.attend[2].parameters():
@@ -78,6 +78,33 @@ def test_attentive_statistics_are_the_closed_form_after_every_hop(logit_deviatio
         heard = (hop + 1) * HOP_FRAMES
         expected = closed_form(logits[:, :heard], x[:, :heard].double())
         assert (pooled[:, hop].double() - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("is_continued", [False, True])
+def test_in_training_the_sums_are_the_scan_and_so_are_their_gradients(is_continued: bool) -> None:
+    x = frames()
+    pool = attentive(3.0, x)
+    _, state = pool.step(frames(seed=2), pool.init_state(2))
+    start = {k: v.detach() for k, v in state.items()} if is_continued else pool.init_state(2)
+    found = []
+    for is_training in (False, True):
+        leaf = x.clone().requires_grad_()
+        pooled, following = pool.train(is_training).step(leaf, start)
+        gradient = torch.autograd.grad((pooled * torch.cos(pooled)).sum(), leaf)[0]
+        _, further = pool.eval().step(frames(seed=3), following)
+        found.append([pooled, gradient, further["mean"], further["spread"] / further["weight"]])
+    for scanned, summed in zip(*found, strict=True):
+        torch.testing.assert_close(summed, scanned, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_prefix_that_counts_for_nothing_beside_the_rest_of_the_crop_stays_finite() -> None:
+    pool = AttentiveStatistics(CONFIG).train()
+    logits = torch.zeros(2, 3, HOP_FRAMES, CONFIG.pooling_dim)
+    logits[:, 0] = -200.0
+    values = frames(count=3 * HOP_FRAMES).reshape(logits.shape)
+    pooled, _ = pool._summed(logits, values, pool.init_state(2))
+    assert torch.isfinite(pooled).all()
 
 
 @torch.no_grad()
