@@ -67,7 +67,7 @@ class TakeoverModel:
         What it was fitted on and what it measured there.
     own_share, usual:
         The share that is taken off, and the likeness of windows of one voice in the calls of the
-        fit, where a call begins. A file of an earlier release has neither: 0.
+        fit, where a call begins.
     """
 
     fingerprint: str
@@ -103,6 +103,7 @@ class TakeoverModel:
         """Write it as .npz, the weights in half precision."""
         described = {
             "fingerprint": self.fingerprint,
+            "step_hops": STEP_HOPS,
             "threshold": self.threshold,
             "lag_s": self.lag_s,
             "own_share": self.own_share,
@@ -131,14 +132,21 @@ class TakeoverModel:
                 float(described["threshold"]),
                 float(described["lag_s"]),
                 dict(described["fitted_on"]),
-                float(described.get("own_share", 0.0)),
-                float(described.get("usual", 0.0)),
+                float(described["own_share"]),
+                float(described["usual"]),
             )
+            step_hops = described["step_hops"]
         except Exception as error:  # zip, numpy and JSON errors share no base
             raise ModelLoadError(
                 f"{path} cannot be read as a takeover model: {error}. Fit another, or remove it.",
                 str(path),
             ) from error
+        if step_hops != STEP_HOPS:
+            raise ModelLoadError(
+                f"{path} was fitted for a look every {step_hops} hops; this streamsv looks every "
+                f"{STEP_HOPS}. Fit another, or remove it.",
+                step_hops,
+            )
         if weight.ndim != 2 or bias.shape != weight.shape[1:] or not np.isfinite(weight).all():
             raise ModelLoadError(f"{path} holds no last layer of a network.", str(path))
         return model

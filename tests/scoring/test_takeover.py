@@ -129,12 +129,21 @@ def test_what_a_window_overlaps_is_not_yet_its_own_past() -> None:
     assert own.before_this(0.5) == pytest.approx(0.5 * USUAL_LOOKS / (USUAL_LOOKS + 1))
 
 
-def test_a_file_of_an_earlier_release_takes_nothing_off(tmp_path: Path) -> None:
-    path = tmp_path / "old.takeover.npz"
-    made = model()
-    described = {"fingerprint": "f" * 64, "threshold": 0.3, "lag_s": 2.0, "fitted_on": {}}
-    np.savez(path, weight=made.weight, bias=made.bias, described=json.dumps(described))
-    assert TakeoverModel.load(path).own_share == 0.0
+@pytest.mark.parametrize("step_hops", [6, None])
+def test_a_file_that_was_fitted_for_other_looks_is_refused(
+    tmp_path: Path, step_hops: int | None
+) -> None:
+    path = tmp_path / "earlier.npz"
+    model().save(path)
+    with np.load(path) as content:
+        stored = dict(content)
+    described = json.loads(str(stored["described"]))
+    described["step_hops"] = step_hops
+    if step_hops is None:  # an earlier release did not say
+        del described["step_hops"]
+    np.savez_compressed(path, **(stored | {"described": np.array(json.dumps(described))}))
+    with pytest.raises(ModelLoadError, match="Fit another, or remove it"):
+        TakeoverModel.load(path)
 
 
 def test_the_same_voice_goes_on_unremarked() -> None:
