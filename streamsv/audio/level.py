@@ -37,7 +37,8 @@ _UNBROKEN_SAMPLES = UNBROKEN_S * SAMPLE_RATE
 _SILENCE_POWER = 1e-12
 _SMALL_OFFSET = 0.01
 _FRAME = 480  # as many as a frame of the gate has
-_ONES = np.ones(4 * _FRAME, np.float32)
+_ONES = np.ones(_FRAME, np.float32)
+_MORE_ONES = np.ones(4 * _FRAME, np.float32)
 _FRAME_KEEP = math.exp(-_FRAME / _TIME_CONSTANT_SAMPLES)
 
 
@@ -189,7 +190,12 @@ def frame_power(frame: NDArray[np.float32], energy: float | None = None) -> floa
         Its `frame_energy`, if that is known.
     """
     samples = len(frame)
-    ones = _ONES[:samples] if samples <= len(_ONES) else np.ones(samples, np.float32)
+    if samples == _FRAME:
+        ones = _ONES
+    elif samples <= len(_MORE_ONES):
+        ones = _MORE_ONES[:samples]
+    else:
+        ones = np.ones(samples, np.float32)
     mean_square = (frame_energy(frame) if energy is None else energy) / samples
     mean = float(frame.dot(ones)) / samples
     offset = mean * mean
