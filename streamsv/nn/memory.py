@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from streamsv.nn.products import dense
 from streamsv.nn.streaming import State, Streaming
 
+_MOST_FRAMES = 512
+"""In one matrix of :func:`toeplitz`, whose size grows with their square."""
+
 
 def running_mean(x: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """The mean over all frames so far, after each frame.
@@ -107,6 +110,15 @@ class ToeplitzMixing(Streaming):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, frames, channels) -> the same shape."""
+        if x.shape[1] <= _MOST_FRAMES:
+            return self._mix(x, state)
+        mixed = []
+        for part_of_x in x.split(_MOST_FRAMES, dim=1):
+            y, state = self._mix(part_of_x, state)
+            mixed.append(y)
+        return torch.cat(mixed, dim=1), state
+
+    def _mix(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         batch, frames, channels = x.shape
         past = torch.cat([state["left"].to(x.dtype), x], dim=1)
         inward = toeplitz(self.inward[:, 0], frames).reshape(self.filters * frames, -1)

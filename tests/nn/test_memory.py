@@ -62,3 +62,15 @@ def test_a_toeplitz_matrix_is_a_convolution_where_the_filter_fits(length: int, f
     filters, x = torch.randn(3, length).double(), torch.randn(2, length - 1 + frames).double()
     expected = torch.nn.functional.conv1d(x[:, None], filters[:, None])
     torch.testing.assert_close(torch.einsum("fts,bs->bft", toeplitz(filters, frames), x), expected)
+
+
+@torch.no_grad()
+def test_toeplitz_mixing_of_a_long_clip_needs_no_matrix_of_its_length() -> None:
+    memory = ToeplitzMixing(2, length=149, filters=2)
+    x = torch.randn(1, 20_000, 2)
+    whole = memory(x)
+    state, pieces = memory.init_state(1), []
+    for piece in x.split(300, dim=1):
+        y, state = memory.step(piece, state)
+        pieces.append(y)
+    torch.testing.assert_close(whole, torch.cat(pieces, dim=1))
