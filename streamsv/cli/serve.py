@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +45,8 @@ def serve(
 
     While there is no API key it listens on this machine only. SIGTERM lets live calls finish.
     """
+    from streamsv.engine.collector import spared_collector
+
     try:
         from streamsv.server.serving import check_exposure, server_of
     except ModuleNotFoundError as error:
@@ -62,19 +63,8 @@ def serve(
     terminal.errors().say(f"Serving at {scheme}://{settings.host}:{settings.port}")
     if settings.is_loopback:
         terminal.errors().say("It listens on this machine only.")
-    _spare_the_collector()
-    server.run()
-
-
-def _spare_the_collector() -> None:
-    """What was made so far stays, so it need not be looked at; the rest is looked at less often.
-
-    By default a server of some hundred calls spends a twentieth of its time on garbage that its
-    calls do not make: what they keep is freed by counting references.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    with spared_collector():
+        server.run()
 
 
 def _settings(

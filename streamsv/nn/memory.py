@@ -113,7 +113,7 @@ class ToeplitzMixing(Streaming):
         if x.shape[1] <= _MOST_FRAMES:
             return self._mix(x, state)
         mixed = []
-        for part_of_x in x.split(_MOST_FRAMES, dim=1):
+        for part_of_x in torch.split(x, _MOST_FRAMES, dim=1):
             y, state = self._mix(part_of_x, state)
             mixed.append(y)
         return torch.cat(mixed, dim=1), state
