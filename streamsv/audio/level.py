@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -37,8 +38,6 @@ _UNBROKEN_SAMPLES = UNBROKEN_S * SAMPLE_RATE
 _SILENCE_POWER = 1e-12
 _SMALL_OFFSET = 0.01
 _FRAME = 480  # as many as a frame of the gate has
-_ONES = np.ones(_FRAME, np.float32)
-_MORE_ONES = np.ones(4 * _FRAME, np.float32)
 _FRAME_KEEP = math.exp(-_FRAME / _TIME_CONSTANT_SAMPLES)
 
 
@@ -190,20 +189,19 @@ def frame_power(frame: NDArray[np.float32], energy: float | None = None) -> floa
         Its `frame_energy`, if that is known.
     """
     samples = len(frame)
-    if samples == _FRAME:
-        ones = _ONES
-    elif samples <= len(_MORE_ONES):
-        ones = _MORE_ONES[:samples]
-    else:
-        ones = np.ones(samples, np.float32)
     mean_square = (frame_energy(frame) if energy is None else energy) / samples
-    mean = float(frame.dot(ones)) / samples
+    mean = float(frame.dot(_ones(samples))) / samples
     offset = mean * mean
     if offset <= _SMALL_OFFSET * mean_square:
         return mean_square - offset
     # The difference of two numbers that are nearly the same would be rounding, and no power.
     centered = frame - np.float32(mean)
     return float(centered.dot(centered)) / samples
+
+
+@functools.lru_cache(maxsize=4)
+def _ones(samples: int) -> NDArray[np.float32]:
+    return np.ones(samples, np.float32)
 
 
 def clipped_samples(frame: NDArray[np.float32]) -> int:

@@ -125,6 +125,12 @@ class TakeoverModel:
                 described = json.loads(str(content["described"]))
                 weight = content["weight"].astype(np.float32)
                 bias = content["bias"].astype(np.float32)
+            if described.get("step_hops") != STEP_HOPS:
+                raise ModelLoadError(
+                    f"{path} was fitted for another release of streamsv, which looked at other "
+                    "times. Fit another, or remove it.",
+                    str(path),
+                )
             model = cls(
                 str(described["fingerprint"]),
                 weight,
@@ -135,18 +141,13 @@ class TakeoverModel:
                 float(described["own_share"]),
                 float(described["usual"]),
             )
-            step_hops = described["step_hops"]
+        except ModelLoadError:
+            raise
         except Exception as error:  # zip, numpy and JSON errors share no base
             raise ModelLoadError(
                 f"{path} cannot be read as a takeover model: {error}. Fit another, or remove it.",
                 str(path),
             ) from error
-        if step_hops != STEP_HOPS:
-            raise ModelLoadError(
-                f"{path} was fitted for a look every {step_hops} hops; this streamsv looks every "
-                f"{STEP_HOPS}. Fit another, or remove it.",
-                step_hops,
-            )
         if weight.ndim != 2 or bias.shape != weight.shape[1:] or not np.isfinite(weight).all():
             raise ModelLoadError(f"{path} holds no last layer of a network.", str(path))
         return model

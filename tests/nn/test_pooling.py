@@ -97,14 +97,16 @@ def test_in_training_the_sums_are_the_scan_and_so_are_their_gradients(is_continu
         torch.testing.assert_close(summed, scanned, rtol=1e-3, atol=1e-4)
 
 
-@torch.no_grad()
 def test_a_prefix_that_counts_for_nothing_beside_the_rest_of_the_crop_stays_finite() -> None:
     pool = AttentiveStatistics(CONFIG).train()
     logits = torch.zeros(2, 3, HOP_FRAMES, CONFIG.pooling_dim)
     logits[:, 0] = -200.0
-    values = frames(count=3 * HOP_FRAMES).reshape(logits.shape)
+    logits.requires_grad_()
+    values = frames(count=3 * HOP_FRAMES).reshape(logits.shape).requires_grad_()
     pooled, _ = pool._summed(logits, values, pool.init_state(2))
     assert torch.isfinite(pooled).all()
+    for gradient in torch.autograd.grad(pooled.square().sum(), (logits, values)):
+        assert torch.isfinite(gradient).all()
 
 
 @torch.no_grad()

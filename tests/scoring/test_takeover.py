@@ -142,7 +142,7 @@ def test_a_file_that_was_fitted_for_other_looks_is_refused(
     if step_hops is None:  # an earlier release did not say
         del described["step_hops"]
     np.savez_compressed(path, **(stored | {"described": np.array(json.dumps(described))}))
-    with pytest.raises(ModelLoadError, match="Fit another, or remove it"):
+    with pytest.raises(ModelLoadError, match="was fitted for another release of streamsv"):
         TakeoverModel.load(path)
 
 
