@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 from streamsv.audio.formats import SAMPLE_RATE
 from streamsv.audio.level import (
     CLIPPED_FROM,
+    FRAME_MS,
+    FRAME_SAMPLES,
     LevelMeter,
     Levels,
     Moment,
     clipped_samples,
-    frame_energy,
-    frame_power,
+    energy_and_power,
     levels_at,
 )
 from streamsv.errors import ConfigError, ProtocolError
 
-FRAME_MS = 30
-FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 MAX_HELD_MS = 3000
 
 _FRAME_BYTES = 2 * FRAME_SAMPLES
@@ -251,9 +250,10 @@ class SpeechGate:
         data = _as_s16le(held[:whole]) if s16le is None else s16le
         self._run = None
         for end in range(FRAME_SAMPLES, whole + 1, FRAME_SAMPLES):
-            voiced = self._is_voiced(data[2 * end - _FRAME_BYTES : 2 * end])
+            frame = data[2 * end - _FRAME_BYTES : 2 * end]
+            is_voiced = self._vad.is_speech(frame, SAMPLE_RATE, FRAME_SAMPLES)
             self._position += FRAME_SAMPLES
-            self._judge(held, end, voiced, outputs)
+            self._judge(held, end, is_voiced, outputs)
         return outputs
 
     def finish(self) -> list[Onset | Speech | Offset]:
@@ -277,9 +277,6 @@ class SpeechGate:
         """
         self._start(position)
 
-    def _is_voiced(self, frame: bytes) -> bool:
-        return bool(self._vad.is_speech(frame, SAMPLE_RATE, FRAME_SAMPLES))
-
     def _judge(
         self,
         block: NDArray[np.float32],
@@ -289,10 +286,9 @@ class SpeechGate:
     ) -> None:
         """Judge the frame of ``block`` before ``end``, and say so in ``outputs``."""
         pcm = block[end - FRAME_SAMPLES : end]
-        energy = frame_energy(pcm)
-        power = frame_power(pcm, energy)
+        energy, power = energy_and_power(pcm)
         if not is_voiced or power < self._min_power:
-            self.meter.add_noise(power, FRAME_SAMPLES)
+            self.meter.add_noise(power)
             if self._is_open:
                 self._pause(block, end, outputs)
             else:
@@ -305,7 +301,7 @@ class SpeechGate:
         clipped = clipped_samples(pcm) if energy >= _LEAST_CLIPPED_ENERGY else 0
         if self._is_open:
             self._quiet_frames = 0
-            self.meter.add_speech(power, FRAME_SAMPLES, clipped)
+            self.meter.add_speech(power, clipped)
             self._admit(block, end, outputs)
             return
         self._onset.append(_Frame(pcm, power, clipped))
@@ -314,7 +310,7 @@ class SpeechGate:
 
     def _open(self, outputs: list[Onset | Speech | Offset]) -> None:
         for frame in self._onset:
-            self.meter.add_speech(frame.power, FRAME_SAMPLES, frame.clipped)
+            self.meter.add_speech(frame.power, frame.clipped)
         held = [*self._pre_roll, *(frame.pcm for frame in self._onset)]
         pcm = np.concatenate(held)
         self._pre_roll.clear()

@@ -30,15 +30,18 @@ MIN_SNR_DB, MAX_SNR_DB = -10.0, 60.0
 UNBROKEN_S = 5.0
 """Speech without a single pause for this long is taken to hold noise that passes for speech."""
 
+FRAME_MS = 30
+FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+"""Levels are taken of frames of 30 ms, each of which is speech or is not."""
+
 _FLOOR_FRAMES = 5
-_CLIPPING_WINDOW_SAMPLES = SAMPLE_RATE
-_MIN_HEARD_SAMPLES = round(MIN_HEARD_S * SAMPLE_RATE)
-_TIME_CONSTANT_SAMPLES = TIME_CONSTANT_S * SAMPLE_RATE
-_UNBROKEN_SAMPLES = UNBROKEN_S * SAMPLE_RATE
+_CLIPPING_FRAMES = SAMPLE_RATE // FRAME_SAMPLES
+_MIN_HEARD_FRAMES = math.ceil(MIN_HEARD_S * SAMPLE_RATE / FRAME_SAMPLES)
+_UNBROKEN_FRAMES = int(UNBROKEN_S * SAMPLE_RATE / FRAME_SAMPLES)
+_FRAME_DECAY = FRAME_SAMPLES / (TIME_CONSTANT_S * SAMPLE_RATE)
+_FRAME_KEEP = math.exp(-_FRAME_DECAY)
 _SILENCE_POWER = 1e-12
 _SMALL_OFFSET = 0.01
-_FRAME = 480  # as many as a frame of the gate has
-_FRAME_KEEP = math.exp(-_FRAME / _TIME_CONSTANT_SAMPLES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,53 +76,47 @@ class LevelMeter:
     """
 
     __slots__ = (
-        "_clipped",
-        "_clipped_samples",
-        "_floors",
-        "_latest",
-        "_noise",
-        "_speech",
-        "_window_samples",
+        *("_clipped", "_clipped_samples", "_floors", "_latest"),
+        *("_noise", "_noise_frames", "_speech", "_speech_frames"),
     )
 
     def __init__(self) -> None:
-        self._speech = _RunningMean()
-        self._noise = _RunningMean()
-        self._clipped: collections.deque[tuple[int, int]] = collections.deque()
+        self._speech = self._noise = 0.0
+        self._speech_frames = self._noise_frames = 0
+        self._clipped: collections.deque[int] = collections.deque()
         self._clipped_samples = 0
-        self._window_samples = 0
         self._latest: collections.deque[float] = collections.deque(maxlen=_FLOOR_FRAMES)
         self._floors = _SlidingMinimum()
 
-    def add_speech(self, power: float, samples: int, clipped: int) -> None:
+    def add_speech(self, power: float, clipped: int) -> None:
         """Count a frame of speech.
 
         Parameters
         ----------
         power:
             ``frame_power`` of the frame.
-        samples, clipped:
-            Its length at 16 kHz, and how many of these samples clip: ``clipped_samples`` of it.
+        clipped:
+            How many of its samples clip: ``clipped_samples`` of it.
         """
-        self._speech.add(power, samples)
+        self._speech = _FRAME_KEEP * self._speech + power
+        self._speech_frames += 1
         latest, floors = self._latest, self._floors
         latest.append(power)
         if len(latest) == _FLOOR_FRAMES:
-            floors.append(sum(latest) / _FLOOR_FRAMES, samples)
-        if floors.samples > _UNBROKEN_SAMPLES:
-            floors.popleft()
-            self._noise.add(floors.minimum, samples)
-        self._clipped.append((clipped, samples))
+            floors.append(sum(latest) / _FLOOR_FRAMES)
+            if floors.length > _UNBROKEN_FRAMES:
+                floors.popleft()
+                self._noise = _FRAME_KEEP * self._noise + floors.minimum
+                self._noise_frames += 1
+        self._clipped.append(clipped)
         self._clipped_samples += clipped
-        self._window_samples += samples
-        while self._window_samples > _CLIPPING_WINDOW_SAMPLES and len(self._clipped) > 1:
-            past_clipped, past_samples = self._clipped.popleft()
-            self._clipped_samples -= past_clipped
-            self._window_samples -= past_samples
+        if len(self._clipped) > _CLIPPING_FRAMES:
+            self._clipped_samples -= self._clipped.popleft()
 
-    def add_noise(self, power: float, samples: int) -> None:
-        """Count a frame of ``samples`` samples at 16 kHz in which nobody speaks."""
-        self._noise.add(power, samples)
+    def add_noise(self, power: float) -> None:
+        """Count a frame in which nobody speaks."""
+        self._noise = _FRAME_KEEP * self._noise + power
+        self._noise_frames += 1
         if self._latest:
             self._latest.clear()
             self._floors.clear()
@@ -140,63 +137,60 @@ class LevelMeter:
     @property
     def moment(self) -> Moment:
         """What ``levels_at`` needs to tell the levels of now at any time later."""
-        speech, noise = self._speech, self._noise
         return (
-            speech.samples,
-            speech.sum,
-            speech.weight,
-            noise.samples,
-            noise.sum,
-            noise.weight,
+            self._speech_frames,
+            self._speech,
+            self._noise_frames,
+            self._noise,
             self._clipped_samples,
-            self._window_samples,
+            len(self._clipped),
         )
 
 
-Moment = tuple[int, float, float, int, float, float, int, int]
-"""A meter at one moment: samples, weighted power and weight of speech, the same of the rest, and
-the clipped samples among those of the last second. Taken for every frame, where only some are asked
-for their levels, so nothing is worked out yet."""
+Moment = tuple[int, float, int, float, int, int]
+"""A meter at one moment: frames and weighted power of speech, the same of the rest, and the clipped
+samples among those of so many frames, the last second. Taken for every frame, where only some are
+asked for their levels, so nothing is worked out yet."""
 
 
 def levels_at(moment: Moment) -> Levels:
     """The levels at a ``moment`` of a meter."""
-    speech_samples, speech, speech_weight, noise_samples, noise, noise_weight, clipped, of = moment
-    speech_power = speech / speech_weight if speech_weight else 0.0
-    noise_power = noise / noise_weight if noise_weight else 0.0
-    is_known = speech_samples >= _MIN_HEARD_SAMPLES and noise_samples >= _MIN_HEARD_SAMPLES
+    speech_frames, speech, noise_frames, noise, clipped, clipping_frames = moment
+    speech_power = speech / _weight(speech_frames) if speech_frames else 0.0
+    noise_power = noise / _weight(noise_frames) if noise_frames else 0.0
+    is_known = speech_frames >= _MIN_HEARD_FRAMES and noise_frames >= _MIN_HEARD_FRAMES
     return Levels(
         _snr_db(speech_power, noise_power) if is_known else None,
-        power_dbfs(speech_power) if speech_samples else None,
-        power_dbfs(noise_power) if noise_samples else None,
-        clipped / (of or 1),
+        power_dbfs(speech_power) if speech_frames else None,
+        power_dbfs(noise_power) if noise_frames else None,
+        clipped / (clipping_frames * FRAME_SAMPLES or 1),
     )
 
 
-def frame_energy(frame: NDArray[np.float32]) -> float:
-    """Sum of the squares of a frame, float32 of shape (samples,)."""
-    return float(frame.dot(frame))
+def _weight(frames: int) -> float:
+    """What ``frames`` weigh together: a frame that is t seconds old exp(-t / TIME_CONSTANT_S)."""
+    return math.expm1(-frames * _FRAME_DECAY) / math.expm1(-_FRAME_DECAY)
 
 
-def frame_power(frame: NDArray[np.float32], energy: float | None = None) -> float:
-    """Mean square of a frame after its mean is removed, so that DC has none.
-
-    Parameters
-    ----------
-    frame:
-        float32, shape (samples,), not empty.
-    energy:
-        Its `frame_energy`, if that is known.
+def frame_power(frame: NDArray[np.float32]) -> float:
+    """Mean square of a frame, float32 of shape (samples,), not empty, after its mean is removed,
+    so that DC has none.
     """
+    return energy_and_power(frame)[1]
+
+
+def energy_and_power(frame: NDArray[np.float32]) -> tuple[float, float]:
+    """Sum of the squares of a frame, and its `frame_power`."""
     samples = len(frame)
-    mean_square = (frame_energy(frame) if energy is None else energy) / samples
+    energy = float(frame.dot(frame))
     mean = float(frame.dot(_ones(samples))) / samples
     offset = mean * mean
+    mean_square = energy / samples
     if offset <= _SMALL_OFFSET * mean_square:
-        return mean_square - offset
+        return energy, mean_square - offset
     # The difference of two numbers that are nearly the same would be rounding, and no power.
     centered = frame - np.float32(mean)
-    return float(centered.dot(centered)) / samples
+    return energy, float(centered.dot(centered)) / samples
 
 
 @functools.lru_cache(maxsize=4)
@@ -230,23 +224,6 @@ def _snr_db(speech_power: float, noise_power: float) -> float:
     return min(max(10 * math.log10(speech / noise), MIN_SNR_DB), MAX_SNR_DB)
 
 
-class _RunningMean:
-    """A mean that forgets: a sample t seconds old weighs exp(-t / TIME_CONSTANT_S)."""
-
-    __slots__ = ("samples", "sum", "weight")
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.sum = 0.0
-        self.weight = 0.0
-
-    def add(self, power: float, samples: int) -> None:
-        keep = _FRAME_KEEP if samples == _FRAME else math.exp(-samples / _TIME_CONSTANT_SAMPLES)
-        self.sum = keep * self.sum + samples * power
-        self.weight = keep * self.weight + samples
-        self.samples += samples
-
-
 class _SlidingMinimum:
     """The least of a queue of values, without looking at all of them.
 
@@ -254,32 +231,28 @@ class _SlidingMinimum:
     yet be, kept in order, the first is the least (the ascending minima of R. Harter, 2001).
     """
 
-    __slots__ = ("_appended", "_candidates", "_lengths", "_popped", "samples")
+    __slots__ = ("_appended", "_candidates", "length")
 
     def __init__(self) -> None:
-        self._lengths: collections.deque[int] = collections.deque()
         self._candidates: collections.deque[tuple[float, int]] = collections.deque()
-        self.clear()
+        self._appended = self.length = 0
 
     def clear(self) -> None:
-        self._lengths.clear()
         self._candidates.clear()
-        self._appended = self._popped = self.samples = 0
+        self._appended = self.length = 0
 
-    def append(self, value: float, samples: int) -> None:
+    def append(self, value: float) -> None:
         candidates = self._candidates
         while candidates and candidates[-1][0] >= value:
             candidates.pop()
         candidates.append((value, self._appended))
-        self._lengths.append(samples)
         self._appended += 1
-        self.samples += samples
+        self.length += 1
 
     def popleft(self) -> None:
-        self.samples -= self._lengths.popleft()
-        if self._candidates[0][1] == self._popped:
+        if self._candidates[0][1] == self._appended - self.length:
             self._candidates.popleft()
-        self._popped += 1
+        self.length -= 1
 
     @property
     def minimum(self) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamsv.audio import SAMPLE_RATE, AudioFormat, Decoder, SpeechGate
-from streamsv.audio.gate import FRAME_SAMPLES
+from streamsv.audio.level import FRAME_SAMPLES
 from streamsv.encoder import Batcher, Encoder
 from streamsv.encoder.slots import Bench
 from streamsv.engine import Engine, VerificationSession

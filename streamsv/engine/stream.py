@@ -27,8 +27,7 @@ from streamsv.audio import (
     SpeechGate,
 )
 from streamsv.audio.formats import bytes_of
-from streamsv.audio.gate import FRAME_SAMPLES
-from streamsv.audio.level import CLIPPED_FROM, frame_power, power_dbfs
+from streamsv.audio.level import CLIPPED_FROM, FRAME_SAMPLES, frame_power, power_dbfs
 from streamsv.errors import UnsupportedAudio
 from streamsv.events import AudioGap, Event, SpeechEnded, SpeechStarted
 

@@ -66,7 +66,11 @@ class ScriptedGate(SpeechGate):
         self.script = iter(script)
         super().__init__(config)
 
-    def _is_voiced(self, frame) -> bool:
+    def _start(self, position: int) -> None:
+        super()._start(position)
+        self._vad = self
+
+    def is_speech(self, frame, sample_rate, samples) -> bool:
         return next(self.script) == "s"
 
 

@@ -22,9 +22,9 @@ def add(meter: LevelMeter, frame: np.ndarray, is_speech: bool, times: int = 1) -
     frame = frame.astype(np.float32)
     for _ in range(times):
         if is_speech:
-            meter.add_speech(frame_power(frame), len(frame), clipped_samples(frame))
+            meter.add_speech(frame_power(frame), clipped_samples(frame))
         else:
-            meter.add_noise(frame_power(frame), len(frame))
+            meter.add_noise(frame_power(frame))
 
 
 def tone(amplitude: float) -> np.ndarray:
@@ -143,7 +143,7 @@ def test_five_seconds_of_speech_with_one_pause_are_not_taken_for_noise():
 def test_the_floor_is_the_least_mean_of_five_frames_in_the_last_five_seconds(powers):
     meter = LevelMeter()
     for power in powers:
-        meter.add_speech(power, FRAME, 0)
+        meter.add_speech(power, 0)
     means = [sum(powers[i : i + 5]) / 5 for i in range(len(powers) - 4)]
     floors = [min(means[i - 166 : i]) for i in range(167, len(means) + 1)]
     noise_sum = weight = 0.0
