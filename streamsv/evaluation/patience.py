@@ -1,10 +1,10 @@
 """Does patience win? Strangers who go on talking for minutes.
 
 Nobody is accepted after the last look of a rule, so a long call has no more chances than a short
-one. Here that is measured rather than believed: the calls of `streamsv.evaluation.fit` end after
-twenty seconds, these go on for three minutes. No set has calls that long, so the test recordings of
-one session of a speaker are joined and repeated from the first. Beside what the rule does
-stands what would happen if it went on listening with its last boundary.
+one. Here that is measured rather than believed: the calls of `streamsv.evaluation.material` end
+after twenty seconds, these go on for three minutes. No set has calls that long, so the test
+recordings of one session of a speaker are joined and repeated from the first. Beside what the rule
+does stands what would happen if it went on listening with its last boundary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamsv.evaluation.fit import voiceprint_of
+from streamsv.evaluation.material import voiceprint_of
 from streamsv.evaluation.sets import EvaluationSet
 from streamsv.evaluation.stopping import LOOK_S
 from streamsv.evaluation.tracks import Recording, TrackReader

@@ -10,7 +10,8 @@ import numpy as np
 
 from streamsv.engine import Engine
 from streamsv.evaluation.evidence import KNOTS_S, LEAST_SPEAKERS
-from streamsv.evaluation.fit import Fitted, Material, fit_material, gathered, held_out_llrs
+from streamsv.evaluation.fit import Fitted, fit_material, held_out_llrs
+from streamsv.evaluation.material import Material, gathered
 from streamsv.evaluation.patience import Patience, long_calls
 from streamsv.evaluation.sets import EvaluationSet
 from streamsv.evaluation.stopping import spending_of

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.achieved import Crossed, crossed, joined, rates_of
 from streamsv.evaluation.evidence import TrialTable, llrs
-from streamsv.evaluation.fit import Material, fit_evidence, fit_rules, paths_of
+from streamsv.evaluation.fit import fit_evidence, fit_rules, paths_of
+from streamsv.evaluation.material import Material
 from streamsv.scoring.calibration import Line
 from streamsv.scoring.metrics import cllr, eer, min_cllr
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamsv.engine import Engine
-from streamsv.evaluation.fit import voiceprint_of
+from streamsv.evaluation.material import voiceprint_of
 from streamsv.evaluation.streaming import stream_set
 from streamsv.evaluation.tracks import Recording, TrackReader
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.evidence import TrialTable, fit_lines, llrs
-from streamsv.evaluation.fit import POINTS_S, Material
+from streamsv.evaluation.material import POINTS_S, Material
 from streamsv.evaluation.stopping import look_times
 from streamsv.evaluation.tables import unseen_calls_table, unseen_evidence_table
 from streamsv.evaluation.unseen import POOLED, left_out
