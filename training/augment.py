@@ -21,26 +21,9 @@ from training.config import AugmentConfig
 from training.disk import read_stretch
 from training.manifest import Sound, read_sounds
 from training.rooms import simulate_rooms
-from training.telephony import automatic_gain, lose_packets, round_trip
+from training.telephony import automatic_gain, fast_size, g711, lose_packets, round_trip
 
 RATE = 16_000
-
-
-def mulaw_round_trip(x: Tensor) -> Tensor:
-    """What is left of ``x`` in [-1, 1] after 8-bit mu-law (ITU-T G.711, mu = 255)."""
-    compressed = torch.sign(x) * torch.log1p(255.0 * x.abs().clamp(max=1.0)) / math.log(256.0)
-    rounded = torch.round(compressed * 127.5) / 127.5
-    return torch.sign(rounded) * torch.expm1(rounded.abs() * math.log(256.0)) / 255.0
-
-
-def fast_size(least: int) -> int:
-    """The smallest 2^a 3^b 5^c at or above ``least``: a length that Fourier transforms like."""
-    best = 1 << (least - 1).bit_length()
-    for fives in (1, 5, 25, 125):
-        for threes in (1, 3, 9, 27, 81):
-            factor = fives * threes
-            best = min(best, factor << max(0, (-(-least // factor) - 1).bit_length()))
-    return best
 
 
 def _load(path: Path) -> NDArray[np.float32]:
@@ -100,8 +83,10 @@ class Augmenter:
         is_clipped = torch.from_numpy(generator.random(batch) < self.config.clipping)
         limit = level * torch.from_numpy(generator.uniform(1.0, 2.5, (batch, 1))).float()
         x = torch.where(is_clipped[:, None], torch.minimum(torch.maximum(x, -limit), limit), x)
-        x[is_coded] = mulaw_round_trip(x[is_coded])
-        return self._on_the_line(x, generator).clamp(-1.0, 1.0)
+        x = self._on_the_line(x, generator).clamp(-1.0, 1.0)
+        # Last, so that nothing is left above the band, neither of clipping nor of lost packets.
+        x[is_coded] = g711(x[is_coded], generator)
+        return x
 
     def _on_the_line(self, x: Tensor, generator: np.random.Generator) -> Tensor:
         """Gain control, codecs and lost packets, each where it is drawn."""

@@ -15,6 +15,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from streamsv.audio import AudioFormat, Decoder, encode_alaw, encode_mulaw
 from streamsv.errors import ConfigError
 
 RATE, LINE_RATE = 16_000, 8_000
@@ -23,6 +24,36 @@ CODECS = {"gsm": "GSM610", "adpcm": "G721_32"}
 
 _PACKET = RATE // 50
 _BLOCK = RATE // 100
+
+
+def fast_size(least: int) -> int:
+    """The smallest 2^a 3^b 5^c at or above ``least``: a length that Fourier transforms like."""
+    best = 1 << (least - 1).bit_length()
+    for fives in (1, 5, 25, 125):
+        for threes in (1, 3, 9, 27, 81):
+            factor = fives * threes
+            best = min(best, factor << max(0, (-(-least // factor) - 1).bit_length()))
+    return best
+
+
+def g711(x: Tensor, generator: np.random.Generator) -> Tensor:
+    """What is left of each row of ``x`` (batch, samples) after 8 bits of ITU-T G.711 at 8 kHz, by
+    mu-law or A-law as is drawn: nothing above 4 kHz.
+    """
+    batch, samples = x.shape
+    if not batch:
+        return x
+    size = 4 * fast_size(-(-samples // 4))
+    inside = torch.fft.rfft(x, size)[:, : size // 4]
+    line = torch.fft.irfft(inside, size // 2)[:, : -(-samples // 2)] / 2
+    is_alaw = generator.random(batch) < 0.5
+    heard = np.empty(line.shape, np.float32)
+    for rows, law, encode in ((is_alaw, "alaw", encode_alaw), (~is_alaw, "mulaw", encode_mulaw)):
+        decoder = Decoder(AudioFormat(law, LINE_RATE))
+        heard[rows] = decoder.decode(encode(line.numpy()[rows].ravel())).reshape(-1, line.shape[1])
+    inside = torch.fft.rfft(torch.from_numpy(heard), size // 2)[:, : size // 4]
+    back: Tensor = torch.fft.irfft(inside, size)[:, :samples]
+    return 2 * back
 
 
 def round_trip(x: Tensor, codec: str) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.augment import Augmenter, fast_size, mulaw_round_trip
+from training.augment import Augmenter
 from training.config import AugmentConfig
+from training.telephony import fast_size
 
 NOTHING = AugmentConfig(room=0, noise=0, babble=0, equalizer=0, telephone=0, clipping=0)
 
@@ -55,13 +56,14 @@ def test_noise_comes_at_the_ratio_asked_for(tiny_config):
     assert torch.allclose(snr_db, torch.full((4,), 10.0), atol=1.0)
 
 
-def test_a_telephone_keeps_its_band_only(tiny_config):
-    y = damaged(tiny_config, speech(), telephone=1.0)
+@pytest.mark.parametrize("worse", [{}, {"clipping": 1.0}, {"packet_loss": 1.0}])
+def test_a_telephone_keeps_its_band_only(tiny_config, worse):
+    y = damaged(tiny_config, speech(), telephone=1.0, **worse) * torch.hann_window(16_000)
     power = torch.fft.rfft(y).abs().square().mean(dim=0)
     hertz = torch.arange(len(power)) * 16_000 / y.shape[1]
     inside = power[(hertz > 500) & (hertz < 3000)].mean()
-    above = power[hertz > 4500].mean()
-    assert above < inside * 1e-3
+    above = power[hertz > 4050].mean()
+    assert above < inside * 1e-7
 
 
 def test_a_room_rings_after_the_sound(tiny_config):
@@ -75,16 +77,6 @@ def test_clipping_flattens_the_peaks(tiny_config):
     y = damaged(tiny_config, speech(), clipping=1.0)
     peak = y.abs().amax(dim=1, keepdim=True)
     assert ((y.abs() > 0.999 * peak).float().mean(dim=1) > 0.001).all()
-
-
-def test_mulaw_agrees_with_the_engines_own_codec():
-    from streamsv.audio import AudioFormat, Decoder, encode_mulaw
-
-    x = np.linspace(-0.95, 0.95, 4001).astype(np.float32)
-    engine = Decoder(AudioFormat("mulaw", 8000)).decode(encode_mulaw(x))
-    ours = mulaw_round_trip(torch.from_numpy(x)).numpy()
-    assert np.abs(engine - ours).max() < 0.04
-    assert np.corrcoef(engine, ours)[0, 1] > 0.999
 
 
 @given(st.integers(1, 200_000))

@@ -11,7 +11,7 @@ import torch
 
 from training.augment import Augmenter
 from training.config import AugmentConfig
-from training.telephony import automatic_gain, lose_packets, round_trip
+from training.telephony import automatic_gain, g711, lose_packets, round_trip
 
 CLIPS = Path(__file__).resolve().parents[2] / "streamsv" / "clips"
 NOTHING = AugmentConfig(room=0, noise=0, babble=0, equalizer=0, telephone=0, clipping=0)
@@ -32,6 +32,25 @@ def test_a_codec_keeps_the_line_in_its_time_and_nothing_above_it(speech, codec, 
     power = np.abs(np.fft.rfft(heard.numpy())) ** 2
     assert power[int(len(power) * 0.55) :].sum() < 1e-3 * power.sum()
     assert np.abs(heard.numpy() - line[:48_000]).max() > 1e-3
+
+
+@pytest.mark.parametrize("samples", [16_000, 15_999, 48_640])
+def test_g711_keeps_the_line_in_its_time_with_the_noise_of_8_bits(samples):
+    hertz = np.array([300.0, 1000.0, 2500.0])[:, None] * np.arange(samples) / 16_000
+    x = torch.from_numpy(0.1 * np.sin(2 * np.pi * hertz)).float().repeat(4, 1)
+    y = g711(x, np.random.default_rng(0))
+    assert y.shape == x.shape
+    inner = slice(200, samples - 200)  # a tone that ends is no tone
+    noise = (y - x)[:, inner].square().mean(dim=1)
+    snr_db = 10 * torch.log10(x[:, inner].square().mean(dim=1) / noise)
+    assert (snr_db > 35.0).all()
+    assert (snr_db < 45.0).all()
+
+
+def test_g711_speaks_both_of_its_laws():
+    quiet = torch.full((64, 1600), 1e-4)
+    found = {round(float(row[800]), 6) for row in g711(quiet, np.random.default_rng(0))}
+    assert len(found) == 2
 
 
 def test_gain_control_levels_what_was_quiet(speech):
