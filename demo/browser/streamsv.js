@@ -9,7 +9,8 @@
 //   await stream.done;             // rejects with a StreamsvError if it ended early
 
 const VERSION = 1;
-const KEPT_S = 60; // sound that is kept to be sent again
+const KEPT_S = 60; // sound that is kept to be sent again; gaps do not count
+const LONGEST_GAP_S = 3600; // gaps are joined up to this length: a server takes none of a day
 const RESUME_WITHIN_S = 60;
 const SILENT_FOR_S = 8; // unacknowledged sound after which a connection is taken to be dead
 const FIRST_RETRY_MS = 200;
@@ -346,6 +347,7 @@ class Outbox {
     this.rate = audio.sample_rate;
     this.frame = SAMPLE_BYTES[audio.encoding] * (audio.channels ?? 1);
     this.pieces = [];
+    this.kept = 0; // samples of sound in the pieces
     this.end = 0;
     this.sent = 0;
     this.acknowledged = 0;
@@ -361,14 +363,27 @@ class Outbox {
   }
 
   putGap(samples) {
-    if (samples > 0) this.add(samples, null);
+    if (samples <= 0) return;
+    const last = this.pieces.at(-1);
+    // Gaps are not counted as kept, so a source that is away must not heap them up.
+    if (last?.bytes === null && this.end + samples - last.start <= LONGEST_GAP_S * this.rate) {
+      last.end += samples;
+      this.end = last.end;
+    } else {
+      this.add(samples, null);
+    }
   }
 
   add(samples, bytes) {
     this.pieces.push({ start: this.end, end: this.end + samples, bytes });
     this.end += samples;
+    const soundOf = (piece) => (piece.bytes === null ? 0 : piece.end - piece.start);
+    this.kept += soundOf(this.pieces.at(-1));
     let forgotten = 0;
-    while (this.end - this.pieces[forgotten].end > KEPT_S * this.rate) forgotten += 1;
+    while (this.kept - soundOf(this.pieces[forgotten]) >= KEPT_S * this.rate) {
+      this.kept -= soundOf(this.pieces[forgotten]);
+      forgotten += 1;
+    }
     this.pieces.splice(0, forgotten);
   }
 
