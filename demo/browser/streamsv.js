@@ -17,6 +17,8 @@ const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5000;
 const MOST_BUFFERED = 1 << 16; // bytes in the browser's own queue
 const MOST_MESSAGE = 16384;
+const DONE = 1000; // said by a client, it ends the session
+const ABANDONED = 4000; // said by a client, it leaves the session waiting for another connection
 const SAMPLE_BYTES = { s16le: 2, f32le: 4, mulaw: 1, alaw: 1 };
 
 const CLOSED = {
@@ -181,7 +183,7 @@ export class Stream {
   /** Give up: nothing more is sent or said. */
   cancel() {
     if (this.isOver) return;
-    this.abandonSocket();
+    this.abandonSocket(DONE);
     this.end(new StreamsvError("cancelled", "Cancelled."));
   }
 
@@ -275,7 +277,7 @@ export class Stream {
   closed(code, reason) {
     this.socket = null;
     this.isOpen = false;
-    if (this.hasEnded || code === 1000) this.end(null);
+    if (this.hasEnded || code === DONE) this.end(null);
     else if (this.error) this.end(this.error);
     else if (MAY_RESUME.has(code) || (code === 1013 && this.token !== null)) this.broke();
     else this.end(errorOfClose(code, reason));
@@ -315,17 +317,17 @@ export class Stream {
 
   checkAlive() {
     if (!this.isOpen || this.waitingS < SILENT_FOR_S || !this.isLive) return;
-    this.abandonSocket();
+    this.abandonSocket(ABANDONED);
     this.broke();
   }
 
-  abandonSocket() {
+  abandonSocket(code) {
     this.isOpen = false;
     if (!this.socket) return;
     this.socket.onopen = null;
     this.socket.onmessage = null;
     this.socket.onclose = null;
-    this.socket.close(1000);
+    this.socket.close(code);
     this.socket = null;
   }
 

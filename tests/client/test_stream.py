@@ -120,6 +120,38 @@ def test_a_live_source_speaks_on_while_the_network_is_down(
     assert_same(asyncio.run(call()), wanted)
 
 
+def test_a_server_that_is_no_longer_heard_is_asked_again_on_another_connection(
+    serve, network, engine, alice, clips
+) -> None:
+    chunks = packets(clips, "voice_a_call")
+    live = serve()
+    session = engine.verify(alice, FORMAT)
+    wanted = [*session.push(b"".join(chunks)), *session.finish()]
+
+    async def call() -> tuple[list[Event], int, str]:
+        patience = dataclasses.replace(QUICK, ping_s=0.5)
+        async with network(live.port).running() as between:
+            client = Client(between.url, patience=patience)
+            async with client.verify("alice", FORMAT, is_live=True) as stream:
+                for number, chunk in enumerate(chunks):
+                    await stream.send(chunk)
+                    await asyncio.sleep(0.005)
+                    if number == 30:
+                        between.deafen()
+                async with asyncio.timeout(30):
+                    while between.connections == 1:
+                        await asyncio.sleep(0.02)
+                    await stream.stop()
+                    found = [event async for event in stream]
+            result = await client.session(stream.started.session_id)
+            return found, between.connections, result["end_reason"]
+
+    found, connections, end_reason = asyncio.run(call())
+    assert connections >= 2
+    assert end_reason == "stopped"
+    assert_same(found, wanted)
+
+
 def test_what_is_no_longer_kept_after_a_long_cut_is_a_marked_gap(serve, network, clips) -> None:
     chunks = packets(clips, "voice_a_call")
     live = serve()

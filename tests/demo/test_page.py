@@ -160,6 +160,33 @@ def test_a_connection_that_breaks_is_resumed_and_nothing_is_lost(browse, served,
     assert browser.errors == []
 
 
+@pytest.mark.slow
+def test_a_server_that_is_no_longer_heard_is_asked_again_and_the_call_goes_on(
+    browse, served, network, clips
+):
+    between = network(served)
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(between.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+    talk(browser)
+    between.deafen()
+    assert verdict(browser) == "accept"
+    browser.until("!document.querySelector('#verify-buttons').hidden", 60)
+    _, call = served.calls
+    heard = call.events_after(0)
+    assert call.result()["end_reason"] == "stopped"
+    assert "audio_gap" not in {each["type"] for each in heard}
+    assert heard[-1]["type"] == "session_ended"
+    assert heard[-1]["at_s"] > 8
+    assert browser.errors == []
+
+
 def test_without_permission_the_page_says_how_to_give_it(browse, served, clips):
     browser = browse(clips.pcm("voice_a_call"), allows_microphone=False)
     browser.look(*PHONE)
