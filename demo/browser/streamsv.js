@@ -22,6 +22,7 @@ const ABANDONED = 4000; // said by a client, it leaves the session waiting for a
 const SAMPLE_BYTES = { s16le: 2, f32le: 4, mulaw: 1, alaw: 1 };
 
 const CLOSED = {
+  [DONE]: ["session_closed", "The server ended the session and did not say what became of it. Start again."],
   1003: ["protocol", "The server got sound before the start message."],
   1007: ["protocol", "The server did not understand a message."],
   1008: ["authentication", "The server does not allow this."],
@@ -148,6 +149,7 @@ export class Stream {
     this.isOpen = false;
     this.isStopped = false;
     this.isStopSent = false;
+    this.hasEnded = false; // whether session_ended has come: nothing is missing
     this.isOver = false;
     this.error = null;
     this.lostAt = null;
@@ -277,7 +279,7 @@ export class Stream {
   closed(code, reason) {
     this.socket = null;
     this.isOpen = false;
-    if (this.hasEnded || code === DONE) this.end(null);
+    if (this.hasEnded) this.end(null);
     else if (this.error) this.end(this.error);
     else if (MAY_RESUME.has(code) || (code === 1013 && this.token !== null)) this.broke();
     else this.end(errorOfClose(code, reason));

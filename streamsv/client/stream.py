@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from streamsv.client.address import Address
-from streamsv.client.closing import DONE, can_resume, error_of_close, error_of_response
+from streamsv.client.closing import can_resume, error_of_close, error_of_response
 from streamsv.client.protocol import StreamProtocol, Wish
 from streamsv.client.wire import Started
 from streamsv.errors import CapacityError, ConnectionLost, SessionClosed, StreamsvError
@@ -218,7 +218,7 @@ class Stream:
         """
         async with await self._connected() as socket:
             code, reason = await self._talk(socket)
-        if self._protocol.is_ended or code == DONE:
+        if self._protocol.is_ended:
             return
         if self._protocol.error is not None:
             raise self._protocol.error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+import urllib.request
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from streamsv.errors import (
     AuthenticationError,
     ConfigError,
     ConnectionLost,
+    ServerError,
     SessionClosed,
     UnknownSpeaker,
     VoiceprintExists,
@@ -28,6 +30,7 @@ from streamsv.events import (
     SessionStarted,
     Verdict,
 )
+from streamsv.server import closing
 
 FORMAT = AudioFormat("s16le", 16_000)
 PACKET = 3200
@@ -295,6 +298,46 @@ def test_a_connection_that_never_comes_back_is_given_up(serve, network, clips) -
                     pass
 
     with pytest.raises(ConnectionLost, match="broke"):
+        asyncio.run(run())
+
+
+def test_a_session_that_failed_while_nobody_was_connected_is_an_error(serve, network) -> None:
+    live = serve()
+    calls = live.server._app.state.parts.calls
+
+    async def run() -> None:
+        async with network(live.port).running() as between:
+            client = Client(between.url, patience=QUICK)
+            async with client.verify("alice", FORMAT, is_live=True) as stream:
+                between.is_down = True
+                await between.cut()
+                (call,) = calls.live
+                failure = closing.because_of(RuntimeError("a broken disk"), call.session_id)
+                loop = live.server.servers[0].get_loop()
+                loop.call_soon_threadsafe(calls.fail, call, failure)
+                between.is_down = False
+                await stream.stop()
+                async for _ in stream:
+                    pass
+
+    with pytest.raises((ServerError, SessionClosed), match="The server"):
+        asyncio.run(run())
+
+
+def test_a_session_that_is_deleted_before_it_has_said_how_it_ended_is_an_error(serve) -> None:
+    live = serve()
+
+    def delete(session_id: str) -> None:
+        request = urllib.request.Request(f"{live.url}/v1/sessions/{session_id}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+    async def run() -> None:
+        async with Client(live.url).verify("alice", FORMAT) as stream:
+            await asyncio.to_thread(delete, stream.started.session_id)
+            async for _ in stream:
+                pass
+
+    with pytest.raises(SessionClosed, match="did not say what became of it"):
         asyncio.run(run())
 
 

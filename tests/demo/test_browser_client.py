@@ -41,3 +41,18 @@ def test_a_gap_of_more_than_a_minute_pushes_out_no_sound(browse, served, clips):
     gaps = [each["gap_s"] for each in call.events_after(0) if each["type"] == "audio_gap"]
     assert gaps == [75.0]
     assert call.received_frames == 8000 * 85
+
+
+def test_a_session_that_is_deleted_before_it_has_said_how_it_ended_is_an_error(
+    browse, served, clips
+):
+    browser = opened(browse, served, clips)
+    said = in_stream(
+        browser,
+        "stream.onEvent = (event) => {"
+        "  if (event.type !== 'session_started') return;"
+        "  fetch(`v1/sessions/${event.session_id}`, { method: 'DELETE' });"
+        "};"
+        "return stream.done.then(() => 'done', (error) => error.code);",
+    )
+    assert said == "session_closed"
