@@ -103,20 +103,18 @@ function deleteButton(speaker) {
     button.setAttribute("aria-label", `Delete the voiceprint of ${speaker}`);
   };
   button.addEventListener("blur", relax);
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", () => {
     if (button.textContent === "Delete") {
       button.textContent = "Really delete";
       button.setAttribute("aria-label", `Really delete the voiceprint of ${speaker}`);
       return;
     }
-    try {
+    exclusively(async () => {
       await client.deleteVoiceprint(speaker);
-      show(null);
       await refresh();
+      busy(false);
       find(voiceprints.length ? "verify-title" : "name").focus();
-    } catch (error) {
-      fail(error);
-    }
+    });
   });
   return button;
 }
@@ -219,6 +217,8 @@ function busy(isBusy) {
   for (const id of ["enroll-start", "enroll-more", "verify-start", "enroll-file", "verify-file", "name", "consent"]) {
     find(id).disabled = isBusy;
   }
+  // With the last voiceprint would go the card, and on it the button that stops the microphone.
+  for (const button of find("voiceprint-list").querySelectorAll("button")) button.disabled = isBusy;
 }
 
 /** Run `work` while nothing else runs, and say what went wrong with it. */

@@ -187,6 +187,35 @@ def test_a_server_that_is_no_longer_heard_is_asked_again_and_the_call_goes_on(
     assert browser.errors == []
 
 
+@pytest.mark.slow
+def test_while_a_voice_is_tried_no_voiceprint_can_be_deleted(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+    talk(browser)
+    for _ in range(2):
+        browser.click("#voiceprint-list li button")
+    assert browser.run("document.querySelector('#voiceprint-list button').disabled")
+    assert verdict(browser) == "accept"
+    browser.until("!document.querySelector('#verify-buttons').hidden", 30)
+    assert not browser.run("document.querySelector('#verify-card').hidden")
+    is_held = browser.run(
+        "(() => { const [remove] = document.querySelectorAll('#voiceprint-list button');"
+        "remove.click(); remove.click(); return document.querySelector('#verify-start').disabled;"
+        "})()"
+    )
+    assert is_held, "a trial could begin while the last voiceprint is being deleted"
+    browser.until("document.querySelector('#verify-card').hidden")
+    assert browser.run("document.activeElement.id") == "name"
+    assert browser.errors == []
+
+
 def test_without_permission_the_page_says_how_to_give_it(browse, served, clips):
     browser = browse(clips.pcm("voice_a_call"), allows_microphone=False)
     browser.look(*PHONE)
