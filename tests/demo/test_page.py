@@ -216,6 +216,52 @@ def test_while_a_voice_is_tried_no_voiceprint_can_be_deleted(browse, served, cli
     assert browser.errors == []
 
 
+def test_a_cancelled_enrollment_stores_nothing_and_the_page_says_so(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_enroll"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("document.querySelector('#enroll-progress').value > 1")
+    browser.click("#enroll-cancel")
+    browser.until("document.querySelector('#enroll-said').innerText")
+    browser.screenshot("11-cancelled-light")
+    assert browser.text("#enroll-said") == "Cancelled. Nothing was stored."
+    assert browser.run("document.querySelector('#enroll-live').hidden")
+    assert browser.run("document.querySelector('#verify-card').hidden")
+    assert browser.run("document.activeElement.id") == "enroll-start"
+    assert browser.run("fetch('v1/voiceprints').then((answer) => answer.json())") == {
+        "voiceprints": [],
+        "next": None,
+    }
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#enroll-live').hidden")
+    assert browser.text("#enroll-said") == ""
+    assert browser.errors == []
+
+
+def test_an_enrollment_that_was_cancelled_too_late_is_shown_to_be_stored(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_enroll"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#enroll-finish').disabled")
+    browser.run(
+        "for (const id of ['finish', 'cancel']) document.getElementById(`enroll-${id}`).click()"
+    )
+    browser.until("document.querySelector('#enroll-said').innerText")
+    assert "too late to cancel: the voiceprint of Ana is stored" in browser.text("#enroll-said")
+    assert "Ana" in browser.text("#voiceprint-list")
+    assert browser.errors == []
+
+
 def test_without_permission_the_page_says_how_to_give_it(browse, served, clips):
     browser = browse(clips.pcm("voice_a_call"), allows_microphone=False)
     browser.look(*PHONE)
