@@ -90,6 +90,10 @@ def client(
     )
     if bool(speakers) == (enroll is not None):
         raise UsageError("Give either --speaker or --enroll.")
+    if enroll is None:
+        _refuse_what_enrolls(
+            replace=replace, consent_by=consent_by, consent_purpose=consent_purpose
+        )
     from streamsv.client import Client
 
     server = Client(url, key)
@@ -112,6 +116,13 @@ def client(
         with InterruptWatch() as watch:
             asyncio.run(heard.hold(stream, watch))
     raise typer.Exit(heard.exit_code())
+
+
+def _refuse_what_enrolls(**options: object) -> None:
+    """Raise a usage error for the first of ``options``, by their Python names, that is given."""
+    for option, value in options.items():
+        if value not in (None, False):
+            raise UsageError(f"--{option.replace('_', '-')} goes with --enroll.")
 
 
 class _Conversation:

@@ -81,6 +81,15 @@ def test_either_speakers_are_claimed_or_one_is_enrolled(call, clips, arguments):
     assert (said.code, said.error["code"]) == (2, "usage")
 
 
+@pytest.mark.parametrize(
+    "option", [("--replace",), ("--consent-by", "Bob"), ("--consent-purpose", "a test")]
+)
+def test_what_only_an_enrollment_takes_is_refused_for_a_claim(call, clips, option):
+    said = call("client", clips.path("voice_a_call"), "--speaker", "a", *option, "--json")
+    assert (said.code, said.error["code"]) == (2, "usage")
+    assert f"{option[0]} goes with --enroll" in said.error["message"]
+
+
 def test_where_no_server_is_the_error_says_so(call, clips):
     said = call(
         "client",
