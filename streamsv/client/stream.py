@@ -119,10 +119,13 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop if that was not said, and close; events that have not come by then are lost."""
-        self._protocol.stop()
-        self._to_send.set()
+        """Stop if that was not said, and close; events that have not come by then are lost.
+
+        After an error it is not stopped but given up: an enrollment is not stored.
+        """
         if error is None and not self._is_over:
+            self._protocol.stop()
+            self._to_send.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.connect_s):
                     await self._changed.until(lambda: self._is_over)
@@ -217,7 +220,11 @@ class Stream:
         Raises ConnectionLost if it may be resumed, and otherwise what ended it early.
         """
         async with await self._connected() as socket:
-            code, reason = await self._talk(socket)
+            try:
+                code, reason = await self._talk(socket)
+            except asyncio.CancelledError:
+                await socket.close()  # 1000: who leaves does not come back to resume
+                raise
         if self._protocol.is_ended:
             return
         if self._protocol.error is not None:

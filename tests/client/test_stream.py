@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
 import urllib.request
@@ -366,6 +367,23 @@ def test_a_stopped_stream_takes_no_more_sound(serve) -> None:
 
     with pytest.raises(SessionClosed):
         asyncio.run(run())
+
+
+def test_an_error_of_the_caller_ends_the_session_without_saying_stop(serve, clips) -> None:
+    client = Client(serve().url)
+
+    async def run() -> dict[str, Any]:
+        with contextlib.suppress(RuntimeError):
+            async with client.enroll("bob", FORMAT) as stream:
+                for chunk in packets(clips, "voice_a_enroll")[:20]:
+                    await stream.send(chunk)
+                raise RuntimeError("an error of the caller")
+        async with asyncio.timeout(10):
+            while (result := await client.session(stream.started.session_id))["status"] != "ended":
+                await asyncio.sleep(0.02)
+        return result
+
+    assert asyncio.run(run())["end_reason"] == "closed"
 
 
 @pytest.mark.parametrize(
