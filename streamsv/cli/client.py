@@ -26,7 +26,7 @@ from streamsv.cli.playback import Interrupted, InterruptWatch, speed_of
 from streamsv.cli.render import EnrollmentPicture, VerificationPicture
 from streamsv.cli.screens import Picture, Screen, screen_for
 from streamsv.cli.sounds import Sound
-from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech
+from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech, StreamsvError
 from streamsv.events import DecisionMade, EnrollmentRefused, Event, Refusal, Verdict
 
 if TYPE_CHECKING:
@@ -142,21 +142,24 @@ class _Conversation:
         self._at_s = 0.0
 
     async def hold(self, open_stream: Callable[[], Stream], watch: InterruptWatch) -> None:
-        """Send and listen until everything is said. Raises what ends it early, and Interrupted."""
+        """Send and listen until everything is said. Raises what ends it early, and Interrupted.
+
+        What was found until then is shown before that. An enrollment is not stopped early but given
+        up: no voiceprint is made of a part of a recording.
+        """
         async with open_stream() as stream:
             picture = self._picture(stream.started)
             with screen_for(picture, self._title, self._as_json) as screen:
                 listening = asyncio.create_task(self._listen(stream, screen))
-                interrupted: Interrupted | None = None
                 try:
-                    await self._send(stream, screen, watch, listening)
-                except Interrupted as error:
-                    interrupted = error
-                finally:
+                    early = await self._ended_early(stream, screen, watch, listening)
                     await stream.stop()
-                await listening
-                if interrupted is not None:
-                    raise interrupted
+                    await listening
+                finally:
+                    listening.cancel()
+                    await asyncio.gather(listening, return_exceptions=True)
+                if early is not None:
+                    raise early
 
     def exit_code(self) -> ExitCode:
         """What the command exits with. Raises why an enrollment was refused."""
@@ -178,6 +181,18 @@ class _Conversation:
             wanted = (started.enrollment or {}).get("wanted_net_speech_s", _WANTED_S)
             return EnrollmentPicture(self._title, wanted, duration_s)
         return VerificationPicture(self._title, _Granted(started), duration_s)
+
+    async def _ended_early(
+        self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]
+    ) -> StreamsvError | Interrupted | None:
+        """Send all there is; what ended it before. Raises that of an enrollment."""
+        try:
+            await self._send(stream, screen, watch, listening)
+        except (StreamsvError, Interrupted) as error:
+            if self._is_enrolling:
+                raise
+            return error
+        return None
 
     async def _send(
         self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]
