@@ -85,7 +85,6 @@ class Stream:
         self._task: asyncio.Task[None] | None = None
         self._error: StreamsvError | None = None
         self._is_over = False
-        self.reconnections = 0
 
     @property
     def started(self) -> Started:
@@ -98,6 +97,11 @@ class Stream:
     def waiting_s(self) -> float:
         """Seconds of sound that the server is not known to have."""
         return self._protocol.waiting_s
+
+    @property
+    def reconnections(self) -> int:
+        """How often the connection broke and was made again."""
+        return self._protocol.resumptions
 
     async def __aenter__(self) -> Self:
         """Open the stream: returns when the server has granted it, or raises why it did not."""
@@ -201,7 +205,6 @@ class Stream:
             except (ConnectionLost, CapacityError) as error:
                 now = time.monotonic()
                 has_resumed = before is not None and self._protocol.started is not before
-                self.reconnections += has_resumed
                 if self._protocol.started is None or self._protocol.started.resume_token is None:
                     raise
                 if lost_at is None or has_resumed:
