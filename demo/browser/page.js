@@ -14,6 +14,7 @@ const SLOWEST_FILE = 4; // times real time
 const LONGEST_FILE_SHOW_S = 12;
 const MOST_AHEAD_S = 10;
 const MOST_CLAIMS = 4;
+const MOST_CANCELLING_MS = 3000;
 const SIGNS = { accept: "✓", reject: "✕", undecided: "?", listening: "…" };
 
 const find = (id) => document.getElementById(id);
@@ -103,20 +104,18 @@ function deleteButton(speaker) {
     button.setAttribute("aria-label", `Delete the voiceprint of ${speaker}`);
   };
   button.addEventListener("blur", relax);
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", () => {
     if (button.textContent === "Delete") {
       button.textContent = "Really delete";
       button.setAttribute("aria-label", `Really delete the voiceprint of ${speaker}`);
       return;
     }
-    try {
+    exclusively(async () => {
       await client.deleteVoiceprint(speaker);
-      show(null);
       await refresh();
+      busy(false);
       find(voiceprints.length ? "verify-title" : "name").focus();
-    } catch (error) {
-      fail(error);
-    }
+    });
   });
   return button;
 }
@@ -219,12 +218,15 @@ function busy(isBusy) {
   for (const id of ["enroll-start", "enroll-more", "verify-start", "enroll-file", "verify-file", "name", "consent"]) {
     find(id).disabled = isBusy;
   }
+  // With the last voiceprint would go the card, and on it the button that stops the microphone.
+  for (const button of find("voiceprint-list").querySelectorAll("button")) button.disabled = isBusy;
 }
 
 /** Run `work` while nothing else runs, and say what went wrong with it. */
 async function exclusively(work) {
   if (running !== null || find("enroll-start").disabled) return;
   show(null);
+  find("enroll-said").textContent = "";
   busy(true);
   try {
     await work();
@@ -245,10 +247,13 @@ function connectionWords(state) {
 async function enroll(open) {
   const speaker = find("name").value.trim();
   const isReplacing = find("enroll-start").hasAttribute("data-replaces");
+  const before = kept(speaker);
   const sound = await open();
   const bar = find("enroll-progress");
   let least = 0;
   let outcome = null;
+  let session = null;
+  let isCancelled = false;
   bar.value = 0;
   find("enroll-seconds").textContent = "";
   find("enroll-feedback").textContent = "Connecting.";
@@ -260,6 +265,7 @@ async function enroll(open) {
   find("enroll-cancel").focus();
   const heard = (event) => {
     if (event.type === "session_started") {
+      session = event.session_id;
       bar.max = event.enrollment?.wanted_net_speech_s ?? 12;
       least = event.enrollment?.min_net_speech_s ?? 4;
       find("enroll-seconds").textContent = `0 of ${seconds(bar.max)} of speech`;
@@ -290,9 +296,16 @@ async function enroll(open) {
       },
       LONGEST_ENROLLMENT_S,
     );
+  } catch (error) {
+    if (error.code !== "cancelled") throw error;
+    isCancelled = true;
   } finally {
     find("enroll-live").hidden = true;
     foldEnrollment();
+  }
+  if (isCancelled) {
+    await sayCancelled(speaker, before, session);
+    return;
   }
   if (outcome?.type !== "enrollment_completed") {
     throw new StreamsvError("not_enough_speech", outcome?.detail ?? "No voiceprint was made. Try again.");
@@ -302,6 +315,32 @@ async function enroll(open) {
   find("verify-card").scrollIntoView({ block: "start" });
   busy(false);
   find("verify-start").focus();
+}
+
+/** All that the server tells of a speaker's voiceprint, as text: it changes with the voiceprint. */
+function kept(speaker) {
+  return JSON.stringify(voiceprints.find((each) => each.speaker === speaker) ?? null);
+}
+
+/** Say what became of an enrollment that was cancelled; `session` is null if none had begun. */
+async function sayCancelled(speaker, before, session) {
+  if (session !== null) await ended(session);
+  await refresh();
+  find("enroll-said").textContent =
+    kept(speaker) === before
+      ? "Cancelled. Nothing was stored."
+      : `It was too late to cancel: the voiceprint of ${speaker} is stored. You can delete it below.`;
+  busy(false);
+  find(find("enroll-done").hidden ? "enroll-start" : "enroll-more").focus();
+}
+
+/** Wait until the server has done with a session that was left; it may be storing its voiceprint. */
+async function ended(session) {
+  const until = performance.now() + MOST_CANCELLING_MS;
+  while (performance.now() < until) {
+    if ((await client.session(session)).status === "ended") return;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
 }
 
 find("enroll-form").addEventListener("submit", (event) => {

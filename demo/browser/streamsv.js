@@ -9,16 +9,20 @@
 //   await stream.done;             // rejects with a StreamsvError if it ended early
 
 const VERSION = 1;
-const KEPT_S = 60; // sound that is kept to be sent again
+const KEPT_S = 60; // sound that is kept to be sent again; gaps do not count
+const LONGEST_GAP_S = 3600; // gaps are joined up to this length: a server takes none of a day
 const RESUME_WITHIN_S = 60;
 const SILENT_FOR_S = 8; // unacknowledged sound after which a connection is taken to be dead
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5000;
 const MOST_BUFFERED = 1 << 16; // bytes in the browser's own queue
 const MOST_MESSAGE = 16384;
+const DONE = 1000; // said by a client, it ends the session
+const ABANDONED = 4000; // said by a client, it leaves the session waiting for another connection
 const SAMPLE_BYTES = { s16le: 2, f32le: 4, mulaw: 1, alaw: 1 };
 
 const CLOSED = {
+  [DONE]: ["session_closed", "The server ended the session and did not say what became of it. Start again."],
   1003: ["protocol", "The server got sound before the start message."],
   1007: ["protocol", "The server did not understand a message."],
   1008: ["authentication", "The server does not allow this."],
@@ -145,6 +149,7 @@ export class Stream {
     this.isOpen = false;
     this.isStopped = false;
     this.isStopSent = false;
+    this.hasEnded = false; // whether session_ended has come: nothing is missing
     this.isOver = false;
     this.error = null;
     this.lostAt = null;
@@ -180,7 +185,7 @@ export class Stream {
   /** Give up: nothing more is sent or said. */
   cancel() {
     if (this.isOver) return;
-    this.abandonSocket();
+    this.abandonSocket(DONE);
     this.end(new StreamsvError("cancelled", "Cancelled."));
   }
 
@@ -274,7 +279,7 @@ export class Stream {
   closed(code, reason) {
     this.socket = null;
     this.isOpen = false;
-    if (this.hasEnded || code === 1000) this.end(null);
+    if (this.hasEnded) this.end(null);
     else if (this.error) this.end(this.error);
     else if (MAY_RESUME.has(code) || (code === 1013 && this.token !== null)) this.broke();
     else this.end(errorOfClose(code, reason));
@@ -314,17 +319,17 @@ export class Stream {
 
   checkAlive() {
     if (!this.isOpen || this.waitingS < SILENT_FOR_S || !this.isLive) return;
-    this.abandonSocket();
+    this.abandonSocket(ABANDONED);
     this.broke();
   }
 
-  abandonSocket() {
+  abandonSocket(code) {
     this.isOpen = false;
     if (!this.socket) return;
     this.socket.onopen = null;
     this.socket.onmessage = null;
     this.socket.onclose = null;
-    this.socket.close(1000);
+    this.socket.close(code);
     this.socket = null;
   }
 
@@ -346,6 +351,7 @@ class Outbox {
     this.rate = audio.sample_rate;
     this.frame = SAMPLE_BYTES[audio.encoding] * (audio.channels ?? 1);
     this.pieces = [];
+    this.kept = 0; // samples of sound in the pieces
     this.end = 0;
     this.sent = 0;
     this.acknowledged = 0;
@@ -361,14 +367,27 @@ class Outbox {
   }
 
   putGap(samples) {
-    if (samples > 0) this.add(samples, null);
+    if (samples <= 0) return;
+    const last = this.pieces.at(-1);
+    // Gaps are not counted as kept, so a source that is away must not heap them up.
+    if (last?.bytes === null && this.end + samples - last.start <= LONGEST_GAP_S * this.rate) {
+      last.end += samples;
+      this.end = last.end;
+    } else {
+      this.add(samples, null);
+    }
   }
 
   add(samples, bytes) {
     this.pieces.push({ start: this.end, end: this.end + samples, bytes });
     this.end += samples;
+    const soundOf = (piece) => (piece.bytes === null ? 0 : piece.end - piece.start);
+    this.kept += soundOf(this.pieces.at(-1));
     let forgotten = 0;
-    while (this.end - this.pieces[forgotten].end > KEPT_S * this.rate) forgotten += 1;
+    while (this.kept - soundOf(this.pieces[forgotten]) >= KEPT_S * this.rate) {
+      this.kept -= soundOf(this.pieces[forgotten]);
+      forgotten += 1;
+    }
     this.pieces.splice(0, forgotten);
   }
 

@@ -26,7 +26,7 @@ from streamsv.cli.playback import Interrupted, InterruptWatch, speed_of
 from streamsv.cli.render import EnrollmentPicture, VerificationPicture
 from streamsv.cli.screens import Picture, Screen, screen_for
 from streamsv.cli.sounds import Sound
-from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech
+from streamsv.errors import InconsistentEnrollment, NotEnoughSpeech, StreamsvError
 from streamsv.events import DecisionMade, EnrollmentRefused, Event, Refusal, Verdict
 
 if TYPE_CHECKING:
@@ -90,6 +90,10 @@ def client(
     )
     if bool(speakers) == (enroll is not None):
         raise UsageError("Give either --speaker or --enroll.")
+    if enroll is None:
+        _refuse_what_enrolls(
+            replace=replace, consent_by=consent_by, consent_purpose=consent_purpose
+        )
     from streamsv.client import Client
 
     server = Client(url, key)
@@ -114,6 +118,13 @@ def client(
     raise typer.Exit(heard.exit_code())
 
 
+def _refuse_what_enrolls(**options: object) -> None:
+    """Raise a usage error for the first of ``options``, by their Python names, that is given."""
+    for option, value in options.items():
+        if value not in (None, False):
+            raise UsageError(f"--{option.replace('_', '-')} goes with --enroll.")
+
+
 class _Conversation:
     """One stream from its first event to its last, shown on a screen."""
 
@@ -131,21 +142,24 @@ class _Conversation:
         self._at_s = 0.0
 
     async def hold(self, open_stream: Callable[[], Stream], watch: InterruptWatch) -> None:
-        """Send and listen until everything is said. Raises what ends it early, and Interrupted."""
+        """Send and listen until everything is said. Raises what ends it early, and Interrupted.
+
+        What was found until then is shown before that. An enrollment is not stopped early but given
+        up: no voiceprint is made of a part of a recording.
+        """
         async with open_stream() as stream:
             picture = self._picture(stream.started)
             with screen_for(picture, self._title, self._as_json) as screen:
                 listening = asyncio.create_task(self._listen(stream, screen))
-                interrupted: Interrupted | None = None
                 try:
-                    await self._send(stream, screen, watch, listening)
-                except Interrupted as error:
-                    interrupted = error
-                finally:
+                    early = await self._ended_early(stream, screen, watch, listening)
                     await stream.stop()
-                await listening
-                if interrupted is not None:
-                    raise interrupted
+                    await listening
+                finally:
+                    listening.cancel()
+                    await asyncio.gather(listening, return_exceptions=True)
+                if early is not None:
+                    raise early
 
     def exit_code(self) -> ExitCode:
         """What the command exits with. Raises why an enrollment was refused."""
@@ -167,6 +181,18 @@ class _Conversation:
             wanted = (started.enrollment or {}).get("wanted_net_speech_s", _WANTED_S)
             return EnrollmentPicture(self._title, wanted, duration_s)
         return VerificationPicture(self._title, _Granted(started), duration_s)
+
+    async def _ended_early(
+        self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]
+    ) -> StreamsvError | Interrupted | None:
+        """Send all there is; what ended it before. Raises that of an enrollment."""
+        try:
+            await self._send(stream, screen, watch, listening)
+        except (StreamsvError, Interrupted) as error:
+            if self._is_enrolling:
+                raise
+            return error
+        return None
 
     async def _send(
         self, stream: Stream, screen: Screen, watch: InterruptWatch, listening: asyncio.Task[None]

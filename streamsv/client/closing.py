@@ -17,13 +17,17 @@ from streamsv.errors import (
     StreamsvError,
 )
 
-DONE = 1000
 RESTARTING = 1012
+_DONE = 1000
 _NO_CAPACITY = 1013
 _RESUMABLE = frozenset({1001, 1006, RESTARTING})
 """Gone away, broken, restarting: the session may be found again."""
 
 _MEANING: Mapping[int, tuple[type[StreamsvError], str]] = {
+    _DONE: (
+        SessionClosed,
+        "The server ended the session and did not say what became of it. Start a new one.",
+    ),
     1002: (ProtocolError, "The server could not follow the WebSocket protocol."),
     1003: (ProtocolError, "The server got audio before the start message."),
     1007: (ProtocolError, "The server did not understand a message."),

@@ -2,7 +2,8 @@
 
 Everything has a position on the source's time line, in samples of one channel; a gap takes as
 many positions as it lasts. So one number, the server's ``received_samples``, says after a dropped
-connection where to go on, and what is no longer kept from there is itself a gap.
+connection where to go on, and what is no longer kept from there is itself a gap. Only sound counts
+as kept: a gap costs nothing to keep, however long it is, and pushes no sound out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import dataclasses
 
 from streamsv.audio import AudioFormat
 from streamsv.errors import ProtocolError
+
+_LONGEST_GAP_S = 3600
+"""Gaps are joined up to this length: a server takes none of a day."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,9 +35,14 @@ class _Piece:
     end: int
     content: bytes | Gap
 
+    @property
+    def sound(self) -> int:
+        """Samples of sound, none in a gap."""
+        return 0 if isinstance(self.content, Gap) else self.end - self.start
+
 
 class Outbox:
-    """The last ``kept_s`` seconds of one stream in ``audio``, and how far it was sent.
+    """The last ``kept_s`` seconds of sound of one stream in ``audio``, and how far it was sent.
 
     Attributes
     ----------
@@ -49,7 +58,9 @@ class Outbox:
         self._audio = audio
         self._frame = audio.bytes_per_frame
         self._most_kept = max(1, round(kept_s * audio.sample_rate))
+        self._longest_gap = _LONGEST_GAP_S * audio.sample_rate
         self._pieces: collections.deque[_Piece] = collections.deque()
+        self._kept = 0
         self._tail = b""
         self.end = 0
         self.sent = 0
@@ -77,8 +88,18 @@ class Outbox:
         """The source lost ``ms`` milliseconds; half a sample before it is lost, too."""
         self._tail = b""
         samples = round(ms * self._audio.sample_rate / 1000)
-        if samples > 0:
-            self._add(samples, Gap(ms, samples))
+        if samples <= 0:
+            return
+        gap = Gap(ms, samples)
+        last = self._pieces[-1] if self._pieces else None
+        if last is not None and isinstance(last.content, Gap):
+            # Gaps are not counted as kept, so a source that is away must not heap them up.
+            whole = last.content.samples + samples
+            if whole <= self._longest_gap:
+                self._pieces.pop()
+                self.end = last.start
+                gap = self._gap(whole)
+        self._add(gap.samples, gap)
 
     def take(self, most_bytes: int) -> bytes | Gap | None:
         """The next stretch to send, ``None`` if there is nothing: bytes of whole samples, about
@@ -87,16 +108,14 @@ class Outbox:
         if self.sent < self.start:
             missing = self.start - self.sent
             self.sent = self.start
-            return Gap(round(1000 * missing / self._audio.sample_rate, 3), missing)
+            return self._gap(missing)
         piece = self._piece_at(self.sent)
         if piece is None:
             return None
         if isinstance(piece.content, Gap):
             rest = piece.end - self.sent
             self.sent = piece.end
-            is_whole = rest == piece.content.samples
-            ms = piece.content.ms if is_whole else round(1000 * rest / self._audio.sample_rate, 3)
-            return Gap(ms, rest)
+            return piece.content if rest == piece.content.samples else self._gap(rest)
         first = (self.sent - piece.start) * self._frame
         most = max(1, most_bytes // self._frame) * self._frame
         data = piece.content[first : first + most]
@@ -118,11 +137,16 @@ class Outbox:
         self.sent = received
         self.acknowledged = received
 
+    def _gap(self, samples: int) -> Gap:
+        return Gap(round(1000 * samples / self._audio.sample_rate, 3), samples)
+
     def _add(self, samples: int, content: bytes | Gap) -> None:
-        self._pieces.append(_Piece(self.end, self.end + samples, content))
-        self.end += samples
-        while len(self._pieces) > 1 and self.end - self._pieces[0].end >= self._most_kept:
-            self._pieces.popleft()
+        piece = _Piece(self.end, self.end + samples, content)
+        self._pieces.append(piece)
+        self.end = piece.end
+        self._kept += piece.sound
+        while self._kept - self._pieces[0].sound >= self._most_kept:
+            self._kept -= self._pieces.popleft().sound
 
     def _piece_at(self, position: int) -> _Piece | None:
         if position >= self.end or not self._pieces:

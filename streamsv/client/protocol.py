@@ -54,11 +54,14 @@ class StreamProtocol:
         What the server granted, ``None`` before it did.
     error:
         What the server reported before it closed.
+    resumptions:
+        How often a further connection has gone on where the one before broke.
     """
 
     def __init__(self, wish: Wish, kept_s: float) -> None:
         self.started: Started | None = None
         self.error: StreamsvError | None = None
+        self.resumptions = 0
         self._wish = wish
         self._outbox = Outbox(wish.audio, kept_s)
         self._last_seq = 0
@@ -178,6 +181,7 @@ class StreamProtocol:
         self.started = started
         self._is_open = True
         if not is_first:
+            self.resumptions += 1
             return []
         seq = fields.get("seq")
         self._last_seq = seq if isinstance(seq, int) else 0

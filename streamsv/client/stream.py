@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from streamsv.client.address import Address
-from streamsv.client.closing import DONE, can_resume, error_of_close, error_of_response
+from streamsv.client.closing import can_resume, error_of_close, error_of_response
 from streamsv.client.protocol import StreamProtocol, Wish
 from streamsv.client.wire import Started
 from streamsv.errors import CapacityError, ConnectionLost, SessionClosed, StreamsvError
@@ -85,7 +85,6 @@ class Stream:
         self._task: asyncio.Task[None] | None = None
         self._error: StreamsvError | None = None
         self._is_over = False
-        self.reconnections = 0
 
     @property
     def started(self) -> Started:
@@ -98,6 +97,11 @@ class Stream:
     def waiting_s(self) -> float:
         """Seconds of sound that the server is not known to have."""
         return self._protocol.waiting_s
+
+    @property
+    def reconnections(self) -> int:
+        """How often the connection broke and was made again."""
+        return self._protocol.resumptions
 
     async def __aenter__(self) -> Self:
         """Open the stream: returns when the server has granted it, or raises why it did not."""
@@ -119,10 +123,13 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop if that was not said, and close; events that have not come by then are lost."""
-        self._protocol.stop()
-        self._to_send.set()
+        """Stop if that was not said, and close; events that have not come by then are lost.
+
+        After an error it is not stopped but given up: an enrollment is not stored.
+        """
         if error is None and not self._is_over:
+            self._protocol.stop()
+            self._to_send.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.connect_s):
                     await self._changed.until(lambda: self._is_over)
@@ -198,7 +205,6 @@ class Stream:
             except (ConnectionLost, CapacityError) as error:
                 now = time.monotonic()
                 has_resumed = before is not None and self._protocol.started is not before
-                self.reconnections += has_resumed
                 if self._protocol.started is None or self._protocol.started.resume_token is None:
                     raise
                 if lost_at is None or has_resumed:
@@ -217,8 +223,12 @@ class Stream:
         Raises ConnectionLost if it may be resumed, and otherwise what ended it early.
         """
         async with await self._connected() as socket:
-            code, reason = await self._talk(socket)
-        if self._protocol.is_ended or code == DONE:
+            try:
+                code, reason = await self._talk(socket)
+            except asyncio.CancelledError:
+                await socket.close()  # 1000: who leaves does not come back to resume
+                raise
+        if self._protocol.is_ended:
             return
         if self._protocol.error is not None:
             raise self._protocol.error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import threading
 import time
 
@@ -73,12 +75,45 @@ def test_the_key_is_taken_from_the_environment_and_never_shown(
     assert key not in said.out + said.err + shown.out
 
 
+def test_ctrl_c_shows_the_result_of_a_claim_so_far_and_gives_an_enrollment_up(
+    call, start, url, clips
+):
+    to = ("--url", url, "--speed", "1", "--json")
+    enrolling = start("client", clips.path("voice_a_enroll"), "--enroll", "alice", *to)
+    while "enrollment_progress" not in enrolling.stdout.readline():
+        pass
+    enrolling.send_signal(signal.SIGINT)
+    out, err = enrolling.communicate(timeout=30)
+    assert (enrolling.returncode, json.loads(err)["code"]) == (130, "interrupted")
+    said = {json.loads(line)["type"] for line in out.splitlines()}
+    assert not said & {"enrollment_completed", "enrollment_refused", "session_ended"}
+    again = call("client", clips.path("voice_a_enroll"), "--enroll", "alice", "--url", url)
+    assert again.code == 0, "the enrollment that was given up is stored"
+    claiming = start("client", clips.path("voice_a_call"), "--speaker", "alice", *to)
+    while "score_updated" not in claiming.stdout.readline():
+        pass
+    claiming.send_signal(signal.SIGINT)
+    out, err = claiming.communicate(timeout=30)
+    assert (claiming.returncode, json.loads(err)["code"]) == (130, "interrupted")
+    last = [json.loads(line)["type"] for line in out.splitlines()[-2:]]
+    assert last == ["decision_made", "session_ended"]
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("--speaker", "a", "--enroll", "a")], ids=["neither", "both"]
 )
 def test_either_speakers_are_claimed_or_one_is_enrolled(call, clips, arguments):
     said = call("client", clips.path("voice_a_call"), *arguments, "--json")
     assert (said.code, said.error["code"]) == (2, "usage")
+
+
+@pytest.mark.parametrize(
+    "option", [("--replace",), ("--consent-by", "Bob"), ("--consent-purpose", "a test")]
+)
+def test_what_only_an_enrollment_takes_is_refused_for_a_claim(call, clips, option):
+    said = call("client", clips.path("voice_a_call"), "--speaker", "a", *option, "--json")
+    assert (said.code, said.error["code"]) == (2, "usage")
+    assert f"{option[0]} goes with --enroll" in said.error["message"]
 
 
 def test_where_no_server_is_the_error_says_so(call, clips):

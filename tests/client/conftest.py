@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,12 @@ class Live:
 
 
 class Network:
-    """A TCP proxy before a server: connections through it can be cut, or refused for a while."""
+    """A TCP proxy before a server: connections through it can be cut, made deaf, or refused."""
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
         self.is_down = False
         self.connections = 0
         self.url = ""
@@ -64,6 +65,10 @@ class Network:
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.sleep(0)
+
+    def deafen(self) -> None:
+        """From now on nothing that the server says arrives on the connections that there are."""
+        self._deaf |= self._writers
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Network]:
@@ -83,15 +88,21 @@ class Network:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, back}
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer, self._deaf))
         finally:
             self._writers -= {writer, back}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        deaf: Set[asyncio.StreamWriter] = frozenset(),
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
-                writer.write(data)
-                await writer.drain()
+                if writer not in deaf:
+                    writer.write(data)
+                    await writer.drain()
         writer.close()
 
 

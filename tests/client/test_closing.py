@@ -13,6 +13,7 @@ from streamsv.client.closing import can_resume, error_of_close, error_of_message
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
+        (1000, errors.SessionClosed),
         (1003, errors.ProtocolError),
         (1007, errors.ProtocolError),
         (1008, errors.AuthenticationError),

@@ -128,3 +128,28 @@ def test_a_server_that_claims_more_than_was_sent_is_refused() -> None:
     outbox.put(bytes(200))
     with pytest.raises(ProtocolError, match="another session"):
         outbox.resume(101)
+
+
+@given(gaps_s=st.lists(st.floats(0.5, 400), min_size=1, max_size=4), sent=st.integers(0, 80_000))
+def test_a_gap_of_any_length_pushes_out_no_sound(gaps_s, sent) -> None:
+    outbox, sound = Outbox(FORMAT, kept_s=10.0), numbered(0, 80_000)
+    outbox.put(sound)
+    outbox.take(2 * sent)
+    for seconds in gaps_s:
+        outbox.put_gap(1000 * seconds)
+        outbox.put(numbered(outbox.end, 800))
+    outbox.resume(0)
+    kept = b"".join(content for content in taken(outbox) if isinstance(content, bytes))
+    assert kept[: len(sound)] == sound
+
+
+def test_gaps_without_sound_between_them_are_kept_as_one() -> None:
+    outbox = Outbox(FORMAT, 60.0)
+    outbox.put(b"\1\2")
+    for _ in range(1000):
+        outbox.put_gap(20)
+    assert taken(outbox) == [b"\1\2", Gap(20_000.0, 160_000)]
+    outbox.put_gap(20)
+    assert taken(outbox) == [Gap(20.0, 160)]
+    outbox.resume(81)
+    assert taken(outbox) == [Gap(20_010.0, 160_080)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
+import urllib.request
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from streamsv.errors import (
     AuthenticationError,
     ConfigError,
     ConnectionLost,
+    ServerError,
     SessionClosed,
     UnknownSpeaker,
     VoiceprintExists,
@@ -28,6 +31,7 @@ from streamsv.events import (
     SessionStarted,
     Verdict,
 )
+from streamsv.server import closing
 
 FORMAT = AudioFormat("s16le", 16_000)
 PACKET = 3200
@@ -118,6 +122,38 @@ def test_a_live_source_speaks_on_while_the_network_is_down(
                 return [event async for event in stream]
 
     assert_same(asyncio.run(call()), wanted)
+
+
+def test_a_server_that_is_no_longer_heard_is_asked_again_on_another_connection(
+    serve, network, engine, alice, clips
+) -> None:
+    chunks = packets(clips, "voice_a_call")
+    live = serve()
+    session = engine.verify(alice, FORMAT)
+    wanted = [*session.push(b"".join(chunks)), *session.finish()]
+
+    async def call() -> tuple[list[Event], str]:
+        patience = dataclasses.replace(QUICK, ping_s=0.5)
+        async with network(live.port).running() as between:
+            client = Client(between.url, patience=patience)
+            async with client.verify("alice", FORMAT, is_live=True) as stream:
+                for number, chunk in enumerate(chunks):
+                    await stream.send(chunk)
+                    await asyncio.sleep(0.005)
+                    if number == 30:
+                        between.deafen()
+                async with asyncio.timeout(30):
+                    while between.connections == 1:
+                        await asyncio.sleep(0.02)
+                    await stream.stop()
+                    found = [event async for event in stream]
+            assert 1 <= stream.reconnections < between.connections
+            result = await client.session(stream.started.session_id)
+            return found, result["end_reason"]
+
+    found, end_reason = asyncio.run(call())
+    assert end_reason == "stopped"
+    assert_same(found, wanted)
 
 
 def test_what_is_no_longer_kept_after_a_long_cut_is_a_marked_gap(serve, network, clips) -> None:
@@ -266,6 +302,46 @@ def test_a_connection_that_never_comes_back_is_given_up(serve, network, clips) -
         asyncio.run(run())
 
 
+def test_a_session_that_failed_while_nobody_was_connected_is_an_error(serve, network) -> None:
+    live = serve()
+    calls = live.server._app.state.parts.calls
+
+    async def run() -> None:
+        async with network(live.port).running() as between:
+            client = Client(between.url, patience=QUICK)
+            async with client.verify("alice", FORMAT, is_live=True) as stream:
+                between.is_down = True
+                await between.cut()
+                (call,) = calls.live
+                failure = closing.because_of(RuntimeError("a broken disk"), call.session_id)
+                loop = live.server.servers[0].get_loop()
+                loop.call_soon_threadsafe(calls.fail, call, failure)
+                between.is_down = False
+                await stream.stop()
+                async for _ in stream:
+                    pass
+
+    with pytest.raises((ServerError, SessionClosed), match="The server"):
+        asyncio.run(run())
+
+
+def test_a_session_that_is_deleted_before_it_has_said_how_it_ended_is_an_error(serve) -> None:
+    live = serve()
+
+    def delete(session_id: str) -> None:
+        request = urllib.request.Request(f"{live.url}/v1/sessions/{session_id}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+    async def run() -> None:
+        async with Client(live.url).verify("alice", FORMAT) as stream:
+            await asyncio.to_thread(delete, stream.started.session_id)
+            async for _ in stream:
+                pass
+
+    with pytest.raises(SessionClosed, match="did not say what became of it"):
+        asyncio.run(run())
+
+
 def test_a_source_that_can_wait_is_held_back_by_a_slow_server(serve, clips) -> None:
     async def run() -> float:
         patience = dataclasses.replace(QUICK, unacknowledged_s=2.0)
@@ -291,6 +367,23 @@ def test_a_stopped_stream_takes_no_more_sound(serve) -> None:
 
     with pytest.raises(SessionClosed):
         asyncio.run(run())
+
+
+def test_an_error_of_the_caller_ends_the_session_without_saying_stop(serve, clips) -> None:
+    client = Client(serve().url)
+
+    async def run() -> dict[str, Any]:
+        with contextlib.suppress(RuntimeError):
+            async with client.enroll("bob", FORMAT) as stream:
+                for chunk in packets(clips, "voice_a_enroll")[:20]:
+                    await stream.send(chunk)
+                raise RuntimeError("an error of the caller")
+        async with asyncio.timeout(10):
+            while (result := await client.session(stream.started.session_id))["status"] != "ended":
+                await asyncio.sleep(0.02)
+        return result
+
+    assert asyncio.run(run())["end_reason"] == "closed"
 
 
 @pytest.mark.parametrize(

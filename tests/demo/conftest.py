@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -255,6 +256,61 @@ class Served:
     def stop(self) -> None:
         self.server.should_exit = True
         self._thread.join(20)
+
+
+class Network:
+    """A TCP proxy before a server, that can keep the server's words from arriving."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._open: set[socket.socket] = set()
+        self._near: set[socket.socket] = set()
+        self._deaf: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def deafen(self) -> None:
+        """From now on nothing that the server says arrives on the connections that there are."""
+        self._deaf |= self._near
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._near.add(near)
+                self._open |= {near, far}
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                if sink not in self._deaf:
+                    sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def network() -> Iterator[Callable[[Served], Network]]:
+    """A network before a server."""
+    with contextlib.ExitStack() as stack:
+
+        def before(served: Served) -> Network:
+            port = served.server.servers[0].sockets[0].getsockname()[1]
+            return stack.enter_context(contextlib.closing(Network(port)))
+
+        yield before
 
 
 @pytest.fixture

@@ -160,6 +160,108 @@ def test_a_connection_that_breaks_is_resumed_and_nothing_is_lost(browse, served,
     assert browser.errors == []
 
 
+@pytest.mark.slow
+def test_a_server_that_is_no_longer_heard_is_asked_again_and_the_call_goes_on(
+    browse, served, network, clips
+):
+    between = network(served)
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(between.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+    talk(browser)
+    between.deafen()
+    assert verdict(browser) == "accept"
+    browser.until("!document.querySelector('#verify-buttons').hidden", 60)
+    _, call = served.calls
+    heard = call.events_after(0)
+    assert call.result()["end_reason"] == "stopped"
+    assert "audio_gap" not in {each["type"] for each in heard}
+    assert heard[-1]["type"] == "session_ended"
+    assert heard[-1]["at_s"] > 8
+    assert browser.errors == []
+
+
+@pytest.mark.slow
+def test_while_a_voice_is_tried_no_voiceprint_can_be_deleted(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+    talk(browser)
+    for _ in range(2):
+        browser.click("#voiceprint-list li button")
+    assert browser.run("document.querySelector('#voiceprint-list button').disabled")
+    assert verdict(browser) == "accept"
+    browser.until("!document.querySelector('#verify-buttons').hidden", 30)
+    assert not browser.run("document.querySelector('#verify-card').hidden")
+    is_held = browser.run(
+        "(() => { const [remove] = document.querySelectorAll('#voiceprint-list button');"
+        "remove.click(); remove.click(); return document.querySelector('#verify-start').disabled;"
+        "})()"
+    )
+    assert is_held, "a trial could begin while the last voiceprint is being deleted"
+    browser.until("document.querySelector('#verify-card').hidden")
+    assert browser.run("document.activeElement.id") == "name"
+    assert browser.errors == []
+
+
+def test_a_cancelled_enrollment_stores_nothing_and_the_page_says_so(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_enroll"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("document.querySelector('#enroll-progress').value > 1")
+    browser.click("#enroll-cancel")
+    browser.until("document.querySelector('#enroll-said').innerText")
+    browser.screenshot("11-cancelled-light")
+    assert browser.text("#enroll-said") == "Cancelled. Nothing was stored."
+    assert browser.run("document.querySelector('#enroll-live').hidden")
+    assert browser.run("document.querySelector('#verify-card').hidden")
+    assert browser.run("document.activeElement.id") == "enroll-start"
+    assert browser.run("fetch('v1/voiceprints').then((answer) => answer.json())") == {
+        "voiceprints": [],
+        "next": None,
+    }
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#enroll-live').hidden")
+    assert browser.text("#enroll-said") == ""
+    assert browser.errors == []
+
+
+def test_an_enrollment_that_was_cancelled_too_late_is_shown_to_be_stored(browse, served, clips):
+    browser = browse(clips.pcm("voice_a_enroll"))
+    browser.look(*DESKTOP)
+    browser.open(served.url)
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.click("#enroll-start")
+    browser.until("!document.querySelector('#enroll-finish').disabled")
+    browser.run(
+        "for (const id of ['finish', 'cancel']) document.getElementById(`enroll-${id}`).click()"
+    )
+    browser.until("document.querySelector('#enroll-said').innerText")
+    assert "too late to cancel: the voiceprint of Ana is stored" in browser.text("#enroll-said")
+    assert "Ana" in browser.text("#voiceprint-list")
+    assert browser.errors == []
+
+
 def test_without_permission_the_page_says_how_to_give_it(browse, served, clips):
     browser = browse(clips.pcm("voice_a_call"), allows_microphone=False)
     browser.look(*PHONE)

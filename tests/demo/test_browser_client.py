@@ -1,0 +1,58 @@
+"""The JavaScript client in a real browser, against a real server: the same promises as Python's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamsv.client import Client
+
+pytestmark = pytest.mark.needs_chromium
+
+AUDIO = "{ encoding: 's16le', sample_rate: 8000, channels: 1 }"
+
+
+def opened(browse, served, clips):
+    """A browser on the page of a server that knows Ana."""
+    asyncio.run(Client(served.url).enroll_files("Ana", [clips.path("voice_a_enroll")]))
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.open(served.url)
+    browser.until("document.querySelector('#voiceprint-list li')")
+    return browser
+
+
+def in_stream(browser, body):
+    """What the JavaScript ``body`` returns; ``stream`` is one that verifies Ana."""
+    return browser.run(
+        "import('./page/streamsv.js').then(async ({ Client }) => {"
+        f"const stream = new Client().verify(['Ana'], {AUDIO}); {body} }})"
+    )
+
+
+def test_a_gap_of_more_than_a_minute_pushes_out_no_sound(browse, served, clips):
+    browser = opened(browse, served, clips)
+    in_stream(
+        browser,
+        "stream.send(new Uint8Array(160000)); stream.gap(30000); stream.gap(45000);"
+        "stream.stop(); return stream.done;",
+    )
+    (call,) = served.calls
+    gaps = [each["gap_s"] for each in call.events_after(0) if each["type"] == "audio_gap"]
+    assert gaps == [75.0]
+    assert call.received_frames == 8000 * 85
+
+
+def test_a_session_that_is_deleted_before_it_has_said_how_it_ended_is_an_error(
+    browse, served, clips
+):
+    browser = opened(browse, served, clips)
+    said = in_stream(
+        browser,
+        "stream.onEvent = (event) => {"
+        "  if (event.type !== 'session_started') return;"
+        "  fetch(`v1/sessions/${event.session_id}`, { method: 'DELETE' });"
+        "};"
+        "return stream.done.then(() => 'done', (error) => error.code);",
+    )
+    assert said == "session_closed"
