@@ -206,10 +206,10 @@ class VerificationSession(Session):
         if self._is_on_trial:
             return events
         self._latest = scores
-        if self._hops % self._config.update_every_hops:
-            return events
         net_speech_s = self._hops * self._encoder.hop_samples / SAMPLE_RATE
-        events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
+        if not self._hops % self._config.update_every_hops:
+            events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
+        # Whatever is shown, the policy has looks of its own: the rule was fitted on all of them.
         if len(self._verdicts) < self._decisions_due:
             events += self._decisions(at_s, net_speech_s)
         return events

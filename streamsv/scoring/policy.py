@@ -106,7 +106,7 @@ class DecisionConfig:
 
 
 class Policy(Protocol):
-    """What a session asks at each update."""
+    """What a session asks at each hop."""
 
     @property
     def promised_error_rate(self) -> float | None:
@@ -215,7 +215,7 @@ class SequentialPolicy:
 
 
 class ThresholdPolicy:
-    """Fixed LLRs, looked at again at each update: no error rate can be promised.
+    """Fixed LLRs, looked at again at each hop: no error rate can be promised.
 
     Among several candidates the accept threshold rises by their logarithm.
     """
