@@ -15,7 +15,7 @@ import numpy as np
 
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.evidence import TrialTable
-from streamsv.evaluation.sets import EvaluationSet
+from streamsv.evaluation.sets import EvaluationSet, check_names
 from streamsv.evaluation.stopping import UNTIL_S, look_times
 from streamsv.evaluation.tracks import Recording, Track, TrackReader
 from streamsv.scoring.calibration import MIXED
@@ -59,8 +59,10 @@ def gathered(
 ) -> Material:
     """Hear ``sets`` and compare what their trials compare.
 
-    Raises `EvaluationSetError` when nothing could be scored.
+    Raises `EvaluationSetError` when nothing could be scored, and `ConfigError` for two sets of one
+    name, whose people would be taken for the same.
     """
+    check_names([each.name for each in sets])
     trials, calls, heard = _Rows(), _Rows(), []
     points = {point: _Rows() for point in POINTS_S}
     for evaluation_set in sets:

@@ -64,6 +64,15 @@ def test_each_set_can_be_left_out_in_turn(call, voices_set, tmp_path):
     assert {row["set"] for row in left_out["evidence"]} == {"voices", "twin", "pooled"}
 
 
+def test_two_sets_of_one_name_are_refused_before_the_work(call, voices_set, tmp_path):
+    twin = tmp_path / voices_set.name
+    shutil.copytree(voices_set, twin)
+    said = call("calibrate", voices_set, twin, "--output", tmp_path / "mine.json")
+    assert said.code == 4
+    assert "Two sets are named voices; rename the folder of one." in said.err.replace("\n", " ")
+    assert not (tmp_path / "mine.json").exists()
+
+
 def test_a_folder_that_is_not_there_is_found_out_before_the_work(call, voices_set, tmp_path):
     said = call("calibrate", voices_set, "--output", tmp_path / "no" / "mine.json")
     assert said.code == 4
