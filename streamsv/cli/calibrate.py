@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,8 +67,7 @@ def calibrate(
     from streamsv.evaluation.refit import refit
     from streamsv.evaluation.sets import load_set
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.", out)
+    _check_writable(out)
     sets = [load_set(folder) for folder in set_dirs]
     engine = options.load_engine(config)
     with terminal.progress() as advance:
@@ -82,12 +82,21 @@ def calibrate(
             talk_on=talk_on,
         )
     fitted = found.fitted
-    fitted.calibration.save(out)
     _print_evidence(found.compared)
     _print_rules(fitted.achieved)
     print_unseen(fitted.calibration.fitted_on)
     _print_needed({name: rule.speakers for name, rule in fitted.calibration.rules.items()})
+    # What was found has been said by now, should there be no room for the file.
+    fitted.calibration.save(out)
     terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before the work is done, not after it."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.", out)
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written: check its permissions.", out)
 
 
 def _print_evidence(rows: tuple[Compared, ...]) -> None:

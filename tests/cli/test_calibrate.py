@@ -1,6 +1,7 @@
 """``streamsv calibrate``: a refit in one command."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,17 @@ def test_a_folder_that_is_not_there_is_found_out_before_the_work(call, voices_se
     said = call("calibrate", voices_set, "--output", tmp_path / "no" / "mine.json")
     assert said.code == 4
     assert "give a file in a folder that exists" in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_was_found_is_said_even_if_there_is_no_room_for_the_file(call, voices_set, tmp_path):
+    out = tmp_path / "mine.json"
+    out.symlink_to("/dev/full")
+    said = call("calibrate", voices_set, "--as-recorded", "--output", out)
+    assert said.code == 4
+    assert "mine.json cannot be written: No space left on device" in said.err.replace("\n", " ")
+    assert "Evidence before and after" in said.out
+    assert "Wrote" not in said.out
 
 
 def test_too_few_people_are_a_sentence(call, voices_set, tmp_path):
