@@ -59,7 +59,8 @@ class DecisionConfig:
     min_net_speech_s:
         Net speech before which nothing is decided.
     max_net_speech_s:
-        Net speech after which nobody is accepted: what is open then is ``undecided``.
+        Net speech after which nobody is accepted: what is open then is ``undecided``. A fitted
+        rule has an end of its own, which a later one does not move.
     accept_llr, reject_llr:
         Fixed natural-log LLRs in place of the fitted rule, both or neither. They promise nothing.
 
@@ -156,6 +157,9 @@ class SequentialPolicy:
     (Bonferroni). Where the data cannot support so low a rate, the boundary of the lowest fitted
     one is raised by the logarithm of what is missing, as if the LLR were exact; the promise stays
     what the data show, the lowest fitted rate times the candidates.
+
+    Raises `ConfigError` for a rate that the rule does not support, and when no look of it lies
+    between ``min_net_speech_s`` and ``max_net_speech_s``.
     """
 
     def __init__(
@@ -174,6 +178,8 @@ class SequentialPolicy:
         self._min_s = max(config.min_net_speech_s, rule.from_s[0]) - 1e-6
         self._max_s = min(config.max_net_speech_s, rule.until_s) + 1e-6
         self._look_s = rule.look_s
+        if math.ceil(self._min_s / self._look_s) > int(self._max_s / self._look_s):
+            raise _no_look(rule, config)
         # One entry a look, so that a look is one index and two comparisons.
         steps = [rule.step(k * rule.look_s) for k in range(int(self._max_s / rule.look_s) + 1)]
         self._accept = [math.inf if j < 0 else boundary.accept[j] + raised for j in steps]
@@ -252,6 +258,18 @@ class ThresholdPolicy:
     def thresholds(self, net_speech_s: float) -> tuple[float, float]:  # noqa: ARG002
         """The same at all times."""
         return self.accept_llr, self.reject_llr
+
+
+def _no_look(rule: StoppingRule, config: DecisionConfig) -> ConfigError:
+    first_s = math.ceil(rule.from_s[0] / rule.look_s - 1e-6) * rule.look_s
+    last_s = int(rule.until_s / rule.look_s + 1e-6) * rule.look_s
+    return ConfigError(
+        f"Nothing could ever be decided: the rule looks every {rule.look_s:g} s from {first_s:g} "
+        f"to {last_s:g} s of net speech, and no look lies between decision.min_net_speech_s "
+        f"({config.min_net_speech_s:g}) and decision.max_net_speech_s "
+        f"({config.max_net_speech_s:g}). Move them apart.",
+        config.max_net_speech_s,
+    )
 
 
 def _unsupported(target: float, rule: StoppingRule, lowest: Boundary, channel: str) -> ConfigError:

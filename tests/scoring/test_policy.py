@@ -75,6 +75,39 @@ def test_a_later_start_and_an_earlier_end_take_looks_away_and_add_none() -> None
             assert fewer.look(3.0, at_s) in (None, OPEN)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"min_net_speech_s": 0.5, "max_net_speech_s": 1.0}, r"\(0.5\).*\(1\)"),
+        ({"max_net_speech_s": 1.19}, r"\(1\).*\(1.19\)"),
+        ({"min_net_speech_s": 6.1, "max_net_speech_s": 30.0}, r"\(6.1\).*\(30\)"),
+        ({"min_net_speech_s": 2.5, "max_net_speech_s": 2.6}, r"\(2.5\).*\(2.6\)"),
+    ],
+)
+def test_a_rule_that_could_never_decide_is_refused(values: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"every 0.24 s from 1.2 to 6 s.*{said}"):
+        policy(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_net_speech_s": 1.2},
+        {"min_net_speech_s": 6.0, "max_net_speech_s": 30.0},
+        {"min_net_speech_s": 2.5, "max_net_speech_s": 2.64},
+    ],
+)
+def test_a_single_look_is_a_rule(values: dict[str, float]) -> None:
+    alone = policy(**values)
+    assert alone.look(50.0, alone.first_look_s) == ACCEPT
+    assert all(map(math.isfinite, alone.thresholds(0.0)))
+
+
+def test_a_later_end_does_not_move_that_of_the_rule() -> None:
+    assert policy(max_net_speech_s=60.0).look(50.0, 6.0) == ACCEPT
+    assert policy(max_net_speech_s=60.0).look(50.0, 6.24) == OPEN
+
+
 def test_the_promise_is_the_fitted_rate() -> None:
     assert policy().promised_error_rate == 0.02
     lenient = policy(target_far=TargetFar(wideband=0.09))
