@@ -17,6 +17,7 @@ from streamsv.errors import ConfigError
 if TYPE_CHECKING:
     from streamsv.evaluation.achieved import Achieved
     from streamsv.evaluation.refit import Compared
+    from streamsv.scoring.rules import StoppingRule
 
 
 class SpendingName(enum.StrEnum):
@@ -85,7 +86,7 @@ def calibrate(
     _print_evidence(found.compared)
     _print_rules(fitted.achieved)
     print_unseen(fitted.calibration.fitted_on)
-    _print_needed({name: rule.speakers for name, rule in fitted.calibration.rules.items()})
+    _print_needed(fitted.calibration.rules)
     # What was found has been said by now, should there be no room for the file.
     fitted.calibration.save(out)
     terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
@@ -174,14 +175,15 @@ def print_unseen(fitted_on: Mapping[str, Any]) -> None:
         output.table(table.columns, list(table.rows))
 
 
-def _print_needed(speakers: dict[str, int]) -> None:
+def _print_needed(rules: Mapping[str, StoppingRule]) -> None:
     from streamsv.scoring.rules import speakers_needed
 
     output = terminal.output()
-    for channel, count in sorted(speakers.items()):
+    for channel, rule in sorted(rules.items()):
+        lowest = 100 * rule.boundaries[0].target_far
         output.say(
-            f"{channel}: {count} impostor speakers support a promise of {100 / (count + 1):.2g} % "
-            "or more."
+            f"{channel}: {rule.speakers} impostor speakers support a promise of {lowest:g} % or "
+            "more."
         )
     for rate in (0.01, 0.001):
         output.say(

@@ -15,7 +15,7 @@ from typing import Protocol
 from streamsv.errors import ConfigError
 from streamsv.events import Reason, Verdict
 from streamsv.scoring.calibration import Calibration
-from streamsv.scoring.rules import Boundary, StoppingRule, speakers_needed
+from streamsv.scoring.rules import RATES, Boundary, StoppingRule, rate_to_fit, speakers_needed
 
 Decision = tuple[Verdict, Reason]
 
@@ -140,11 +140,10 @@ def policy_for(
         return ThresholdPolicy(config.accept_llr, config.reject_llr, config, candidates)
     rule = calibration.rules.get(channel)
     if rule is None:
-        needed = speakers_needed(config.target_far.on(channel))
         raise ConfigError(
-            f"The calibration holds no decision rule for {channel} calls: run `streamsv calibrate` "
-            f"on recordings of at least {needed} people for the rate asked for, or set "
-            "decision.accept_llr and decision.reject_llr, which promise nothing.",
+            f"The calibration holds no decision rule for {channel} calls. "
+            f"{_takes(config.target_far.on(channel))}. Or set decision.accept_llr and "
+            "decision.reject_llr, which promise nothing.",
             channel,
         )
     return SequentialPolicy(rule, config, channel, candidates)
@@ -277,8 +276,18 @@ def _unsupported(target: float, rule: StoppingRule, lowest: Boundary, channel: s
     return ConfigError(
         f"decision.target_far.{name} is {target:g}, and the calibration for {channel} calls, "
         f"fitted on {rule.speakers} impostor speakers, supports no rate below "
-        f"{lowest.target_far:g}. "
-        f"{target:g} takes at least {speakers_needed(target)}: ask for a higher rate, or run "
-        "`streamsv calibrate` on recordings of more people.",
+        f"{lowest.target_far:g}: ask for that or more. {_takes(target)}.",
         target,
+    )
+
+
+def _takes(target: float) -> str:
+    """What a calibration takes that promises ``target``."""
+    rate = rate_to_fit(target)
+    if rate is None:
+        return f"Rules are fitted for {RATES[0]:g} and more, so {target:g} is out of reach"
+    by = "" if math.isclose(rate, target) else f", for which a rule of {rate:g} is fitted,"
+    return (
+        f"{target:g}{by} takes `streamsv calibrate` on recordings of at least "
+        f"{speakers_needed(rate)} people"
     )

@@ -116,8 +116,22 @@ def test_the_promise_is_the_fitted_rate() -> None:
 
 
 def test_a_rate_that_the_data_cannot_support_is_refused_with_the_people_it_takes() -> None:
-    with pytest.raises(ConfigError, match=r"60 impostor speakers.*at least 999"):
+    with pytest.raises(ConfigError, match=r"60 impostor speakers.*0.001 takes .* at least 999"):
         policy(target_far=TargetFar(wideband=0.001))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [(0.0095, "rule of 0.005 is fitted, takes .* at least 199"), (0.0005, "0.001 and more")],
+)
+def test_between_the_fitted_rates_the_people_of_the_next_lower_one_are_needed(
+    target: float, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"no rate below 0.02: ask for that or more.*{said}"):
+        policy(target_far=TargetFar(wideband=target))
+    bare = Calibration("f", (1.0,), {"wideband": Line((1.0,), (0.0,))})
+    with pytest.raises(ConfigError, match=rf"no decision rule for wideband.*{said}"):
+        policy_for(bare, DecisionConfig(target_far=TargetFar(wideband=target)), "wideband")
 
 
 def test_the_rate_is_divided_among_candidates() -> None:
