@@ -17,6 +17,8 @@ from streamsv.errors import ConfigError
 if TYPE_CHECKING:
     from streamsv.evaluation.achieved import Achieved
     from streamsv.evaluation.refit import Compared
+    from streamsv.scoring.calibration import Calibration
+    from streamsv.scoring.policy import DecisionConfig
     from streamsv.scoring.rules import StoppingRule
 
 
@@ -89,7 +91,7 @@ def calibrate(
     _print_needed(fitted.calibration.rules)
     # What was found has been said by now, should there be no room for the file.
     fitted.calibration.save(out)
-    terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
+    print_use(out, fitted.calibration, engine.config.decision)
 
 
 def _check_writable(out: Path) -> None:
@@ -191,6 +193,22 @@ def _print_needed(rules: Mapping[str, StoppingRule]) -> None:
             f"strangers; to trust it to 95 %, {round(3 / rate)} in a row without a false accept "
             "(rule of three)."
         )
+
+
+def print_use(out: Path, calibration: Calibration, decision: DecisionConfig) -> None:
+    """How ``calibration`` is used, and what else to set so that calls are not refused."""
+    from streamsv.scoring.policy import policy_for
+
+    output = terminal.output()
+    refused = []
+    for channel in sorted(calibration.channels):
+        try:
+            policy_for(calibration, decision, channel)
+        except ConfigError as error:
+            refused.append(channel)
+            output.say(f"Not ready for {channel} calls: {error.message}")
+    but = f", once {' and '.join(refused)} calls are seen to as said above" if refused else ""
+    output.say(f"Wrote {out}; use it with `calibration: {out}` in the configuration{but}.")
 
 
 def _seconds(value: float | None) -> str:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from streamsv.cli.calibrate import print_use
 from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS
-from streamsv.scoring.calibration import Calibration
+from streamsv.scoring.calibration import Calibration, Line
+from streamsv.scoring.policy import DecisionConfig, TargetFar
+from streamsv.scoring.rules import Boundary, StoppingRule
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,36 @@ def test_a_refit_is_written_and_says_what_it_supports(call, voices_set, tmp_path
     assert "Evidence before and after" in said.out
     assert "calls of 99 different strangers" in said.out
     assert "300 in a row" in said.out
-    assert f"Wrote {out}" in said.out.replace("\n", "")
+    plain = said.out.replace("\n", " ")
+    assert "Not ready for wideband calls: The calibration holds no decision rule" in plain
+    assert f"Wrote {out}" in plain
+    assert "once wideband calls are seen to as said above" in plain
     config = tmp_path / "engine.yaml"
     config.write_text(f"calibration: {out}\n")
     refused = call("verify", "nobody", voices_set / "a1e.wav", "--config", config)
     assert refused.code == 4
+
+
+def boundary(target_far):
+    return Boundary(target_far, (4.0,), (-4.0,))
+
+
+def test_what_to_set_is_said_of_each_channel_that_would_be_refused(capsys):
+    line = Line((10.0,), (-2.0,))
+    rules = {
+        "wideband": StoppingRule(0.24, (1.0,), 20.0, 30, (boundary(0.05), boundary(0.1))),
+        "telephone": StoppingRule(0.24, (1.0,), 20.0, 30, (boundary(0.05),)),
+    }
+    calibration = Calibration("f", (1.0,), dict.fromkeys(rules, line), rules=rules)
+    print_use(Path("mine.json"), calibration, DecisionConfig())
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "Not ready for wideband calls: decision.target_far.wideband is 0.02" in said
+    assert "supports no rate below 0.05: ask for that or more" in said
+    assert "at least 49 people" in said
+    assert "telephone calls" not in said
+    print_use(Path("mine.json"), calibration, DecisionConfig(target_far=TargetFar(wideband=0.05)))
+    said = capsys.readouterr().out
+    assert said == "Wrote mine.json; use it with `calibration: mine.json` in the configuration.\n"
 
 
 def test_each_set_can_be_left_out_in_turn(call, voices_set, tmp_path):
