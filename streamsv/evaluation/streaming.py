@@ -257,6 +257,15 @@ def _hear(
     )
 
 
+def format_of(path: Path) -> AudioFormat:
+    """In what format `played` gives a recording as it is, whatever a table says of it.
+
+    Raises `UnsupportedAudio` for a file that cannot be read.
+    """
+    with AudioFile(path) as file:
+        return file.format
+
+
 def played(
     paths: Sequence[Path], channel: str | None
 ) -> Generator[tuple[AudioFormat, bytes], None, None]:

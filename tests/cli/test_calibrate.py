@@ -93,6 +93,20 @@ def test_each_set_can_be_left_out_in_turn(call, voices_set, tmp_path):
     assert {row["set"] for row in left_out["evidence"]} == {"voices", "twin", "pooled"}
 
 
+def test_recordings_are_joined_by_the_rates_of_their_files(call, voices_set, tmp_path):
+    """One person's tests are of two rates, and the table says that all are of 16 kHz."""
+    careless = tmp_path / "careless"
+    shutil.copytree(voices_set, careless)
+    pcm, _ = soundfile.read(careless / "a1t.wav")
+    soundfile.write(careless / "a1narrow.wav", pcm[::2], 8_000)
+    with (careless / "streams.tsv").open("a") as table:
+        table.write("a1narrow\ta1narrow.wav\ta1\ts\t16000\t4\t\twideband\n")
+    with (careless / "trials.tsv").open("a") as table:
+        table.write("a1e\ta1narrow\t1\nb1e\ta1narrow\t0\n")
+    said = call("calibrate", careless, "--talk-on", "--output", tmp_path / "mine.json")
+    assert said.code == 0, said.err
+
+
 def test_two_sets_of_one_name_are_refused_before_the_work(call, voices_set, tmp_path):
     twin = tmp_path / voices_set.name
     shutil.copytree(voices_set, twin)
