@@ -156,6 +156,11 @@ class VerificationSession(Session):
         return self._policies[self._speakers[0]]
 
     @property
+    def hops(self) -> int:
+        """Hops that the embedding rests on: without what was forgotten, with what is on trial."""
+        return self._hops
+
+    @property
     def _net_speech_s(self) -> float:
         """Speech that the scores rest on, without what was forgotten or is on trial."""
         hops = self._hops
