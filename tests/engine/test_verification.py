@@ -17,7 +17,7 @@ import pytest
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.engine import Engine, EngineConfig, VerificationSession
 from streamsv.engine.guard import GuardConfig
-from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
+from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker, UnsupportedAudio
 from streamsv.events import DecisionMade, Event, Reason, ScoreUpdated, SessionStarted, Verdict
 from streamsv.scoring.calibration import Calibration, Line
 from streamsv.scoring.policy import DecisionConfig
@@ -308,6 +308,42 @@ def test_one_voiceprint_needs_no_list(engine: Engine, voiceprints: Any) -> None:
 def test_no_voiceprint_is_a_named_error(engine: Engine, mode: str) -> None:
     with pytest.raises(UnknownSpeaker, match="enroll somebody"):
         getattr(engine, mode)([])
+
+
+@pytest.mark.parametrize("mode", ["verify", "identify"])
+@pytest.mark.parametrize("name", ["alice", ["alice"], None, 7, b"alice"])
+def test_what_is_no_voiceprint_is_a_named_error_that_says_what_to_pass(
+    engine: Engine, mode: str, name: Any
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{mode}\(\) takes voiceprints.*store\.get\(speaker\)"):
+        getattr(engine, mode)(name)
+
+
+@pytest.mark.parametrize("audio", [16_000, "s16le", ("s16le", 16_000)])
+def test_what_is_no_format_is_a_named_error_that_says_what_to_pass(
+    engine: Engine, voiceprints: Any, audio: Any
+) -> None:
+    starts: list[Callable[[], Any]] = [
+        lambda: engine.verify(voiceprints["a"], audio),
+        lambda: engine.identify([voiceprints["a"]], audio),
+        lambda: engine.enroll("alice", audio),
+        lambda: engine.enroll("alice").next_recording(audio),
+    ]
+    for start in starts:
+        with pytest.raises(UnsupportedAudio, match="pass an AudioFormat, such as"):
+            start()
+
+
+@pytest.mark.parametrize("gap_s", ["1 s", None, [1], -1.0, 0, math.inf, math.nan, 10**400])
+def test_a_gap_that_is_no_seconds_is_a_named_error_and_changes_nothing(
+    engine: Engine, voiceprints: Any, speech: bytes, gap_s: Any
+) -> None:
+    session, again = engine.verify(voiceprints["a"]), engine.verify(voiceprints["a"])
+    events = session.push(speech[:40_001])
+    with pytest.raises(UnsupportedAudio, match="use seconds"):
+        session.gap(gap_s)
+    events += session.push(speech[40_001:]) + session.finish()
+    assert events == again.push(speech[:40_001]) + again.push(speech[40_001:]) + again.finish()
 
 
 @pytest.mark.parametrize("mode", ["verify", "identify"])
