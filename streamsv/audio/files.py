@@ -22,6 +22,12 @@ from streamsv.audio.resample import Resampler
 from streamsv.errors import ConfigError, UnsupportedAudio
 
 _MAX_FILE_RATE = 768_000
+_UNKNOWN_FRAMES = 1 << 62
+"""libsndfile says the largest number that it has where a header has none."""
+
+_LARGEST_HEADER = 4096
+"""Bytes; a file without samples that is larger has a header that is wrong about them."""
+
 _MOST_VALUES = 1 << 20
 """Values read at a time, all channels together, whatever a header claims."""
 
@@ -46,7 +52,8 @@ class AudioFile:
     channels:
         Channels of the file.
     frames:
-        Samples of the whole file at ``sample_rate``.
+        Samples of the whole file at ``sample_rate``; None if its header does not say, as that of
+        a FLAC that was written into a pipe.
     format:
         What a session must be told to take the blocks' bytes.
 
@@ -74,13 +81,15 @@ class AudioFile:
         most = max(1, min(int(self._file.frames), _MOST_VALUES // self.channels))
         self._block_frames = max(1, round(min(most, block_s * self._file_rate)))
         self.sample_rate = min(self._file_rate, MAX_SAMPLE_RATE)
-        self.frames = round(self._file.frames * self.sample_rate / self._file_rate)
+        self.frames: int | None = None
+        if self._file.frames < _UNKNOWN_FRAMES:
+            self.frames = round(self._file.frames * self.sample_rate / self._file_rate)
         self.format = AudioFormat(Encoding.F32LE, self.sample_rate)
 
     @property
-    def seconds(self) -> float:
-        """Length of the file."""
-        return float(self._file.frames) / self._file_rate
+    def seconds(self) -> float | None:
+        """Length of the file; None if its header does not say."""
+        return None if self.frames is None else float(self._file.frames) / self._file_rate
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         blocks = self._blocks()
@@ -102,6 +111,13 @@ class AudioFile:
         self._file.close()
 
     def _check(self) -> None:
+        if self._file.frames <= 0 and self.path.stat().st_size > _LARGEST_HEADER:
+            raise UnsupportedAudio(
+                f"The header of {self.path} says that it holds no sound, and there is more in it: "
+                "the header is damaged, as a recorder leaves it that was ended before it was done. "
+                "Convert the file, for example with `ffmpeg -i FILE repaired.wav`, and pass that.",
+                str(self.path),
+            )
         if self._file.frames <= 0:
             raise UnsupportedAudio(
                 f"{self.path} holds no sound: it has a header and no samples. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,9 @@ from streamsv.errors import ConfigError
 if TYPE_CHECKING:
     from streamsv.evaluation.achieved import Achieved
     from streamsv.evaluation.refit import Compared
+    from streamsv.scoring.calibration import Calibration
+    from streamsv.scoring.policy import DecisionConfig
+    from streamsv.scoring.rules import StoppingRule
 
 
 class SpendingName(enum.StrEnum):
@@ -66,8 +70,7 @@ def calibrate(
     from streamsv.evaluation.refit import refit
     from streamsv.evaluation.sets import load_set
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.", out)
+    _check_writable(out)
     sets = [load_set(folder) for folder in set_dirs]
     engine = options.load_engine(config)
     with terminal.progress() as advance:
@@ -82,12 +85,21 @@ def calibrate(
             talk_on=talk_on,
         )
     fitted = found.fitted
-    fitted.calibration.save(out)
     _print_evidence(found.compared)
     _print_rules(fitted.achieved)
     print_unseen(fitted.calibration.fitted_on)
-    _print_needed({name: rule.speakers for name, rule in fitted.calibration.rules.items()})
-    terminal.output().say(f"Wrote {out}; use it with `calibration: {out}` in the configuration.")
+    _print_needed(fitted.calibration.rules)
+    # What was found has been said by now, should there be no room for the file.
+    fitted.calibration.save(out)
+    print_use(out, fitted.calibration, engine.config.decision)
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before the work is done, not after it."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigError(f"{out} cannot be written: give a file in a folder that exists.", out)
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written: check its permissions.", out)
 
 
 def _print_evidence(rows: tuple[Compared, ...]) -> None:
@@ -165,14 +177,15 @@ def print_unseen(fitted_on: Mapping[str, Any]) -> None:
         output.table(table.columns, list(table.rows))
 
 
-def _print_needed(speakers: dict[str, int]) -> None:
+def _print_needed(rules: Mapping[str, StoppingRule]) -> None:
     from streamsv.scoring.rules import speakers_needed
 
     output = terminal.output()
-    for channel, count in sorted(speakers.items()):
+    for channel, rule in sorted(rules.items()):
+        lowest = 100 * rule.boundaries[0].target_far
         output.say(
-            f"{channel}: {count} impostor speakers support a promise of {100 / (count + 1):.2g} % "
-            "or more."
+            f"{channel}: {rule.speakers} impostor speakers support a promise of {lowest:g} % or "
+            "more."
         )
     for rate in (0.01, 0.001):
         output.say(
@@ -180,6 +193,22 @@ def _print_needed(speakers: dict[str, int]) -> None:
             f"strangers; to trust it to 95 %, {round(3 / rate)} in a row without a false accept "
             "(rule of three)."
         )
+
+
+def print_use(out: Path, calibration: Calibration, decision: DecisionConfig) -> None:
+    """How ``calibration`` is used, and what else to set so that calls are not refused."""
+    from streamsv.scoring.policy import policy_for
+
+    output = terminal.output()
+    refused = []
+    for channel in sorted(calibration.channels):
+        try:
+            policy_for(calibration, decision, channel)
+        except ConfigError as error:
+            refused.append(channel)
+            output.say(f"Not ready for {channel} calls: {error.message}")
+    but = f", once {' and '.join(refused)} calls are seen to as said above" if refused else ""
+    output.say(f"Wrote {out}; use it with `calibration: {out}` in the configuration{but}.")
 
 
 def _seconds(value: float | None) -> str:

@@ -8,7 +8,6 @@ import enum
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +88,7 @@ def evaluate(
     from streamsv.evaluation.page.picture import check_renderer
     from streamsv.evaluation.report import measure
     from streamsv.evaluation.rivals import load_rival
-    from streamsv.evaluation.sets import load_set
+    from streamsv.evaluation.sets import check_names, load_set
 
     points = _points(at)
     for file in (out, page):
@@ -98,7 +97,7 @@ def evaluate(
         check_renderer()
         _make_folder(plots)
     sets = [load_set(folder) for folder in set_dirs]
-    _check_names([each.name for each in sets])
+    check_names([each.name for each in sets])
     engine = options.load_engine(config)
     rivals = [load_rival(name) for name in rival or ()]
     through = channel.value if channel else None
@@ -151,12 +150,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}.", str(folder)) from error
-
-
-def _check_names(names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"Two sets are named {name}; rename the folder of one.", name)
 
 
 def _write(text: str, out: Path) -> None:

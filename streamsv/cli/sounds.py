@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamsv.audio import AudioFile, AudioFormat, Lost, Microphone
 from streamsv.cli.exits import UsageError
+from streamsv.errors import UnsupportedAudio
 
 Piece = NDArray[np.float32] | Lost
 """A block of mono samples, float32, shape (samples,), in [-1, 1]; or word of a loss."""
@@ -46,7 +47,8 @@ def from_file(path: Path) -> Iterator[Sound]:
     """The sound of a file. Raises UnsupportedAudio."""
     with AudioFile(path) as file:
         averaged = f" ({file.channels} channels, averaged)" if file.channels > 1 else ""
-        yield Sound(path.name + averaged, file.format, file.seconds, file)
+        seconds = _counted(file) if file.seconds is None else file.seconds
+        yield Sound(path.name + averaged, file.format, seconds, file)
 
 
 @contextlib.contextmanager
@@ -74,6 +76,15 @@ def check_source(
     missing = [file for file in files if not file.exists()]
     if missing and Path(name).is_file():
         raise UsageError(f"{name} is a file and {missing[0]} is none. NAME comes before FILE.")
+
+
+def _counted(file: AudioFile) -> float:
+    """How long a file is whose header does not say; if it is damaged, up to there."""
+    samples = 0
+    with contextlib.suppress(UnsupportedAudio):  # said when it is played to there
+        for block in file:
+            samples += len(block)
+    return samples / file.sample_rate
 
 
 def _limited(

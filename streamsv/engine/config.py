@@ -103,7 +103,8 @@ class EngineConfig:
     model, calibration:
         Paths of another model and its calibration; ``None`` for the bundled ones.
     update_every_hops:
-        Hops of 80 ms between two ``score_updated``, at most 750 (one minute).
+        Hops of 80 ms between two ``score_updated``, at most 750 (one minute). Decisions do not
+        wait for them.
     candidates_shown:
         In ``identify`` mode, how many of the best candidates a ``score_updated`` carries.
     """

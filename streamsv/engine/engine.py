@@ -77,7 +77,8 @@ class Engine:
         """A session that decides each claimed voiceprint separately.
 
         ``audio`` is the format of the bytes to come (default: s16le, 16 kHz, mono). Raises
-        ModelMismatch for a voiceprint of another model.
+        ModelMismatch for a voiceprint of another model, ConfigError for what is no voiceprint, a
+        name say, and UnsupportedAudio for what is no AudioFormat.
         """
         claimed = [voiceprints] if isinstance(voiceprints, Voiceprint) else voiceprints
         return VerificationSession(

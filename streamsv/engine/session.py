@@ -104,7 +104,11 @@ class Session(abc.ABC):
         return self._released() if queue and type(queue[0]) is not QueuedHop else []
 
     def gap(self, gap_s: float) -> list[Event]:
-        """The source lost ``gap_s`` seconds. The evidence so far is kept."""
+        """The source lost ``gap_s`` seconds. The evidence so far is kept.
+
+        Raises SessionClosed after the end, and UnsupportedAudio, with the session as it was, for
+        what is not seconds above 0 and below a day.
+        """
         self._check_open()
         self._stream.gap(gap_s)
         return self._released()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,16 @@ Mark = StretchEnd | RecordingEnd
 Item = Event | QueuedHop | Mark
 
 
+def check_format(audio: object) -> None:
+    """Raise UnsupportedAudio, with what to pass, unless ``audio`` is an `AudioFormat`."""
+    if not isinstance(audio, AudioFormat):
+        raise UnsupportedAudio(
+            f"The format of the audio is {audio!r}; pass an AudioFormat, such as "
+            'AudioFormat("s16le", 16000).',
+            str(audio),
+        )
+
+
 class HopStream:
     """Bytes in, a queue of events and hops out; knows nothing of networks and scores.
 
@@ -99,6 +110,7 @@ class HopStream:
     def __init__(
         self, audio: AudioFormat, gate: GateConfig, hop_samples: int, stretch_samples: int = 0
     ) -> None:
+        check_format(audio)
         self.queue: collections.deque[Item] = collections.deque()
         self._hop_samples = hop_samples
         self._stretch_samples = stretch_samples
@@ -150,17 +162,24 @@ class HopStream:
 
     def gap(self, gap_s: float) -> None:
         """The source lost ``gap_s`` seconds: time goes on, speech ends, filters start anew."""
-        gap_s = float(gap_s)
-        if not 0 < gap_s < 86_400:
+        try:
+            seconds = float(gap_s)
+        except (TypeError, ValueError, OverflowError):
+            seconds = math.nan
+        if not 0 < seconds < 86_400:
+            shown = f"{seconds} s" if math.isfinite(seconds) else repr(gap_s)
             raise UnsupportedAudio(
-                f"A gap of {gap_s} s is not possible; use seconds above 0 and below a day.", gap_s
+                f"A gap of {shown} is not possible; use seconds, a number above 0 and below a day.",
+                seconds if math.isfinite(seconds) else str(gap_s),
             )
+        gap_s = seconds
         self._flush()
         self._start_at(self.at_s + gap_s)
         self.queue.append(AudioGap(self._position / SAMPLE_RATE, gap_s))
 
     def next_recording(self, audio: AudioFormat) -> None:
         """One recording ends here; the next, maybe of another format, joins in media time."""
+        check_format(audio)
         self.finish()
         self._start_at(self.at_s)
         self._take_on(audio)

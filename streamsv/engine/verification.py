@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from streamsv.engine.forgetting import TRUST_FROM, Forgetting, Kept
 from streamsv.engine.guard import RECENT_HOPS, SpeechGuard
 from streamsv.engine.quality import QualityWatch
 from streamsv.engine.session import Session
-from streamsv.engine.stream import QueuedHop
+from streamsv.engine.stream import QueuedHop, check_format
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker
 from streamsv.events import (
     DecisionMade,
@@ -87,7 +88,8 @@ class VerificationSession(Session):
     ) -> None:
         if mode not in ("verify", "identify"):
             raise ConfigError(f"mode is {mode!r}; allowed are verify and identify.", mode)
-        voiceprints = list(voiceprints)
+        check_format(audio)
+        voiceprints = _claimed(voiceprints, mode)
         if not voiceprints:
             raise UnknownSpeaker("There is no voiceprint to compare with; enroll somebody first.")
         for voiceprint in voiceprints:
@@ -156,6 +158,11 @@ class VerificationSession(Session):
         return self._policies[self._speakers[0]]
 
     @property
+    def hops(self) -> int:
+        """Hops that the embedding rests on: without what was forgotten, with what is on trial."""
+        return self._hops
+
+    @property
     def _net_speech_s(self) -> float:
         """Speech that the scores rest on, without what was forgotten or is on trial."""
         hops = self._hops
@@ -206,10 +213,10 @@ class VerificationSession(Session):
         if self._is_on_trial:
             return events
         self._latest = scores
-        if self._hops % self._config.update_every_hops:
-            return events
         net_speech_s = self._hops * self._encoder.hop_samples / SAMPLE_RATE
-        events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
+        if not self._hops % self._config.update_every_hops:
+            events.append(ScoreUpdated(at_s, net_speech_s, scores, levels.snr_db, self._channel))
+        # Whatever is shown, the policy has looks of its own: the rule was fitted on all of them.
         if len(self._verdicts) < self._decisions_due:
             events += self._decisions(at_s, net_speech_s)
         return events
@@ -373,3 +380,18 @@ class VerificationSession(Session):
         if reason is not Reason.NOT_ENOUGH_SPEECH and self._is_too_quiet:
             return verdict, Reason.TOO_QUIET
         return verdict, reason
+
+
+def _claimed(voiceprints: object, mode: str) -> list[Voiceprint]:
+    """The voiceprints as a list; a ConfigError that says what to pass for anything else."""
+    is_several = isinstance(voiceprints, Iterable) and not isinstance(voiceprints, str | bytes)
+    claimed: list[Any] = list(voiceprints) if is_several else [voiceprints]  # type: ignore[call-overload]
+    for each in claimed:
+        if not isinstance(each, Voiceprint):
+            shown = repr(each) if isinstance(each, str) else f"a {type(each).__name__}"
+            raise ConfigError(
+                f"{mode}() takes voiceprints and was given {shown}. Pass what voiceprint() of an "
+                "enrollment gives, or what a VoiceprintStore has: store.get(speaker).",
+                str(type(each).__name__),
+            )
+    return claimed

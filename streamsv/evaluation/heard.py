@@ -16,7 +16,7 @@ from streamsv.errors import ConfigError
 from streamsv.evaluation.measures import Calls, Trials, joined, joined_calls
 from streamsv.evaluation.prefixes import RivalScores, rival_scores
 from streamsv.evaluation.rivals import Rival
-from streamsv.evaluation.sets import EvaluationSet
+from streamsv.evaluation.sets import EvaluationSet, check_names
 from streamsv.evaluation.streaming import (
     Progress,
     ScoredTrial,
@@ -126,14 +126,7 @@ def pooled(sets: Sequence[HeardSet]) -> HeardSet:
     All were heard at the same points by the same encoders. Raises `ConfigError` when two sets
     have one name.
     """
-    names = [each.name for each in sets]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(
-                f"Two sets are named {name}; rename the folder of one, so that tables can tell "
-                "them apart.",
-                name,
-            )
+    check_names([each.name for each in sets])
     first = sets[0]
     encoders = [
         HeardEncoder(

@@ -15,8 +15,9 @@ import numpy as np
 
 from streamsv.errors import EvaluationSetError
 from streamsv.evaluation.evidence import TrialTable
-from streamsv.evaluation.sets import EvaluationSet
+from streamsv.evaluation.sets import EvaluationSet, check_names
 from streamsv.evaluation.stopping import UNTIL_S, look_times
+from streamsv.evaluation.streaming import format_of
 from streamsv.evaluation.tracks import Recording, Track, TrackReader
 from streamsv.scoring.calibration import MIXED
 
@@ -59,8 +60,11 @@ def gathered(
 ) -> Material:
     """Hear ``sets`` and compare what their trials compare.
 
-    Raises `EvaluationSetError` when nothing could be scored.
+    Raises `EvaluationSetError` when nothing could be scored, `UnsupportedAudio` for a file that
+    cannot be read, and `ConfigError` for two sets of one name, whose people would be taken for the
+    same.
     """
+    check_names([each.name for each in sets])
     trials, calls, heard = _Rows(), _Rows(), []
     points = {point: _Rows() for point in POINTS_S}
     for evaluation_set in sets:
@@ -115,7 +119,8 @@ class _SetInOneWay:
         tested = list(dict.fromkeys(trial.test for trial in evaluation_set.trials))
         of_speaker: dict[tuple[str, str], list[str]] = {}
         for name in tested:
-            key = streams[name].speaker, f"{streams[name].sample_rate} {streams[name].channel}"
+            rate = format_of(streams[name].path).sample_rate
+            key = streams[name].speaker, f"{rate} {streams[name].channel}"
             of_speaker.setdefault(key, []).append(name)
         self._enrolled = {n: Recording((streams[n].path,), enroll_channel) for n in enrolled}
         self._tested = {n: Recording((streams[n].path,), test_channel, UNTIL_S) for n in tested}

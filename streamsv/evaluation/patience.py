@@ -19,6 +19,7 @@ import numpy.typing as npt
 from streamsv.evaluation.material import voiceprint_of
 from streamsv.evaluation.sets import EvaluationSet
 from streamsv.evaluation.stopping import LOOK_S
+from streamsv.evaluation.streaming import format_of
 from streamsv.evaluation.tracks import Recording, TrackReader
 from streamsv.scoring.calibration import MIXED, Calibration
 from streamsv.scoring.policy import DecisionConfig
@@ -113,11 +114,12 @@ def _calls(
     calls = {}
     for speaker, tests in own.items():
         first = of.streams[tests[0]]
+        audio = format_of(first.path)
         alike = [
             of.streams[name].path
             for name in dict.fromkeys(tests)
-            if of.streams[name].sample_rate == first.sample_rate
-            and of.streams[name].session == first.session
+            if of.streams[name].session == first.session
+            and format_of(of.streams[name].path) == audio
         ]
         calls[speaker] = Recording(tuple(alike * _REPEATS), None, until_s)
     enrolled = {name: Recording((of.streams[name].path,)) for t in of.trials for name in t.enroll}

@@ -1,7 +1,8 @@
 """What rivals make of a set: the very samples that our network heard, on the same trials.
 
-The samples are those that our gate admits, cut where our score was taken: at the first hop with
-so much net speech. A rival does not stream, so it hears every prefix from its beginning.
+The samples are those that our score rests on: what our gate admits, without what the session
+forgot as no speech, up to the first hop with so much net speech. A rival does not stream, so it
+hears all of them anew at each point.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamsv.audio import SAMPLE_RATE
 from streamsv.engine import Engine
 from streamsv.engine.stream import HopStream, QueuedHop
 from streamsv.evaluation.rivals import Rival
@@ -33,10 +33,10 @@ class RivalScores:
     cosines: Mapping[float | None, Mapping[Pair, float]]
 
 
-def admitted_samples(engine: Engine, stream: Stream, channel: str | None = None) -> Floats:
-    """Everything of a recording that a session of ``engine`` gives to its network, joined.
+def admitted_hops(engine: Engine, stream: Stream, channel: str | None = None) -> Floats:
+    """Everything of a recording that a session of ``engine`` gives to its network, hop by hop.
 
-    float32, shape (samples,), 16 kHz, in [-1, 1], whole hops. ``channel`` "telephone" sends it
+    float32, shape (hops, hop_samples), 16 kHz, in [-1, 1]. ``channel`` "telephone" sends it
     through 8 kHz mu-law first. Raises `UnsupportedAudio` for a file that cannot be read.
     """
     blocks = played([stream.path], channel)
@@ -46,7 +46,7 @@ def admitted_samples(engine: Engine, stream: Stream, channel: str | None = None)
         source.feed(chunk)
     source.finish()
     hops = [item.pcm for item in source.queue if isinstance(item, QueuedHop)]
-    return np.concatenate([np.zeros(0, np.float32), *hops])
+    return np.array(hops, np.float32).reshape(-1, engine.encoder.hop_samples)
 
 
 def rival_scores(
@@ -76,7 +76,7 @@ def rival_scores(
 
     voices: list[dict[str, Floats]] = [{} for _ in rivals]
     for name in enrolled:
-        pcm = admitted_samples(engine, streams[name], channel)
+        pcm = admitted_hops(engine, streams[name], channel).reshape(-1)
         for rival, voice in zip(rivals, voices, strict=True):
             if len(pcm):
                 voice[name] = len(pcm) * rival.embed(pcm)
@@ -84,9 +84,9 @@ def rival_scores(
     voiceprints = [{names: _together(voice, names) for names in groups} for voice in voices]
     found: list[dict[float | None, dict[Pair, float]]] = [{} for _ in rivals]
     for name, test in streamed.tests.items():
-        pcm = admitted_samples(engine, streams[name], channel)
+        admitted = admitted_hops(engine, streams[name], channel)
         for point, scores in test.scores.items():
-            heard = pcm[: round(test.heard_s[point] * SAMPLE_RATE)]
+            heard = admitted[list(test.hops[point])].reshape(-1)
             for rival, of, cosines in zip(rivals, voiceprints, found, strict=True):
                 embedding = rival.embed(heard)
                 at_point = cosines.setdefault(point, {})

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamsv import __version__
 from streamsv.audio import GateConfig
+from streamsv.encoder import Encoder
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
 from streamsv.evaluation.heard import HeardEncoder, HeardSet, hear, pooled
@@ -19,10 +20,26 @@ from streamsv.evaluation.streaming import Progress, heard_whole
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """The model's fingerprint, and the name of its file."""
+    """The model that was measured.
+
+    Fields
+    ------
+    fingerprint: of its configuration and weights.
+    name: of its file.
+    config, teacher, data: what it was trained with, as its card says; None where it does not.
+    """
 
     fingerprint: str
     name: str
+    config: Any = None
+    teacher: Any = None
+    data: Any = None
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> EvaluatedModel:
+        """The model of ``encoder``."""
+        trained = (encoder.card.get(key) for key in ("config", "teacher", "data"))
+        return cls(encoder.fingerprint, encoder.path.name, *trained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +153,7 @@ def measure(
     def report(of: HeardSet, parts: tuple[EvaluationReport, ...]) -> EvaluationReport:
         return EvaluationReport(
             set=of.name,
-            model=EvaluatedModel(engine.fingerprint, engine.encoder.path.name),
+            model=EvaluatedModel.of(engine.encoder),
             score=score,
             gate=engine.config.gate,
             channel=channel,

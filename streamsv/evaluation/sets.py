@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from streamsv.errors import EvaluationSetError
+from streamsv.errors import ConfigError, EvaluationSetError
 
 CHANNELS = ("wideband", "telephone")
 STREAM_COLUMNS = (
@@ -94,6 +94,13 @@ def load_set(folder: str | Path) -> EvaluationSet:
             line.refuse("enroll", f"a trial that no line above has (test {trial.test!r})")
         trials[key] = trial
     return EvaluationSet(root.resolve().name, root, streams, tuple(trials.values()))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ConfigError` unless every set has a name of its own: people are told apart by it."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Two sets are named {name}; rename the folder of one.", name)
 
 
 @dataclass(frozen=True, slots=True)

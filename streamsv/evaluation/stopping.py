@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamsv.errors import ConfigError
-from streamsv.scoring.rules import Boundary, StoppingRule, speakers_needed
+from streamsv.scoring.rules import RATES, Boundary, StoppingRule, speakers_needed
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -35,7 +35,6 @@ Spending = Callable[[float, float], float]
 LOOK_S = 0.24
 FROM_S = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0)
 UNTIL_S = 20.0
-TARGETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 FOLDS = 5
 _BEYOND = 0.7
 """How far above the highest LLR seen a boundary lies that may not be crossed at all (ln 2)."""
@@ -212,7 +211,7 @@ def conformal_shift(excesses: Floats, speaker: npt.NDArray[np.str_], alpha: floa
 def rule_of(
     paths: CallPaths, out_of_fold: list[CallPaths], in_fold: list[CallPaths], spending: str
 ) -> StoppingRule | None:
-    """The rule for every rate of `TARGETS` that the people support; None if they support none.
+    """The rule for every rate of `RATES` that the people support; None if they support none.
 
     ``paths`` are all calls, judged by evidence fitted on all; ``out_of_fold[i]`` the calls of fold
     i and ``in_fold[i]`` all others, both judged by evidence fitted without the people of fold i.
@@ -220,7 +219,7 @@ def rule_of(
     by = spending_of(spending)
     people = len(np.unique(paths.speaker[~paths.is_target]))
     boundaries = []
-    for alpha in TARGETS:
+    for alpha in RATES:
         if people < speakers_needed(alpha):
             continue
         accept, reject = shapes(paths, alpha, by)

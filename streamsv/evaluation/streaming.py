@@ -57,12 +57,15 @@ class HeardTest:
     scores: at each point of net speech that was reached (None: at the end), the score against
         each enrollment, by its streams.
     heard_s: at the same points, the net speech that those scores rest on.
+    hops: at the same points, the numbers of the hops that they rest on, in order: without those
+        that were no speech and were forgotten.
     decisions: the first decision about each enrollment, as the session made it.
     """
 
     channel: str
     scores: Mapping[float | None, Mapping[tuple[str, ...], Score]]
     heard_s: Mapping[float | None, float]
+    hops: Mapping[float | None, tuple[int, ...]]
     decisions: Mapping[tuple[str, ...], DecisionMade]
 
 
@@ -216,6 +219,8 @@ def _hear(
 ) -> HeardTest:
     voiceprints = [e.voiceprint for e in enrollments if e.voiceprint]
     updates: dict[float | None, ScoreUpdated] = {}
+    hops: dict[float | None, tuple[int, ...]] = {}
+    kept: list[int] = []
     decisions: dict[str | None, DecisionMade] = {}
 
     def keep(events: list[Event]) -> None:
@@ -230,17 +235,28 @@ def _hear(
                     "use cosine or llr.",
                     "normalized",
                 )
-            updates[None] = event
-            for point in points:
-                if point <= event.net_speech_s:
-                    updates.setdefault(point, event)
+            reached = [p for p in points if p <= event.net_speech_s and p not in updates]
+            for point in (*reached, None):
+                updates[point], hops[point] = event, tuple(kept)
 
     blocks = played([stream.path], channel)
     audio, _ = next(blocks)
     session = engine.verify(voiceprints, audio)
+
+    def run() -> None:
+        while (hop := session.next_hop()) is not None:
+            embedding, state = engine.encoder.step(hop.pcm, hop.state)
+            events = session.complete(hop, embedding[0], state)
+            # A session goes back to a hop before, and on from there: what was between is forgotten.
+            kept.append(hop.number)
+            del kept[session.hops :]
+            keep(events)
+
     for _, chunk in blocks:
-        keep(session.push(chunk))
-    keep(session.finish())
+        keep(session.feed(chunk))
+        run()
+    keep(session.close_input())
+    run()
     streams = [e.streams for e in enrollments]
     return HeardTest(
         audio.channel,
@@ -249,12 +265,22 @@ def _hear(
             for point, update in updates.items()
         },
         {point: update.net_speech_s for point, update in updates.items()},
+        hops,
         {
             e.streams: decisions[e.voiceprint.speaker]
             for e in enrollments
             if e.voiceprint and e.voiceprint.speaker in decisions
         },
     )
+
+
+def format_of(path: Path) -> AudioFormat:
+    """In what format `played` gives a recording as it is, whatever a table says of it.
+
+    Raises `UnsupportedAudio` for a file that cannot be read.
+    """
+    with AudioFile(path) as file:
+        return file.format
 
 
 def played(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from streamsv.encoder.batching import Batcher
 from streamsv.engine.config import EngineConfig
 from streamsv.engine.session import Session
 from streamsv.engine.stream import QueuedHop
+from streamsv.errors import ConfigError
 from streamsv.evaluation.streaming import played
 from streamsv.events import Event, SessionEnded
 
@@ -102,8 +105,10 @@ class TrackReader:
     def read(self, recordings: Sequence[Recording]) -> Mapping[Recording, Track]:
         """The track of each recording; one without speech has no hops.
 
-        Raises `UnsupportedAudio` for a file that cannot be read.
+        Raises `UnsupportedAudio` for a file that cannot be read, and `ConfigError` for a cache
+        that cannot be written.
         """
+        self._check_cache()
         found: dict[Recording, Track] = {}
         missing: list[Recording] = []
         for recording in dict.fromkeys(recordings):
@@ -144,23 +149,54 @@ class TrackReader:
         return (self._cache or Path()) / f"{content.hexdigest()[:32]}.npz"
 
     def _kept(self, recording: Recording) -> Track | None:
-        if self._cache is None or not (place := self._place(recording)).is_file():
+        """What the cache holds; None for nothing, and for what cannot be read."""
+        if self._cache is None:
             return None
-        with np.load(place) as kept:
-            return Track(
-                kept["embeddings"], kept["snr_db"], str(kept["channel"]), float(kept["hop_s"])
-            )
+        try:
+            with np.load(self._place(recording)) as kept:
+                return Track(
+                    kept["embeddings"], kept["snr_db"], str(kept["channel"]), float(kept["hop_s"])
+                )
+        except Exception:  # noqa: BLE001 - zip, zlib and numpy errors share no base; heard again
+            return None
 
     def _keep(self, recording: Recording, track: Track) -> None:
-        if self._cache is not None:
+        if self._cache is None:
+            return
+        place = self._place(recording)
+        # Under its name only when it is whole: whoever stops the fit here finds no half a track.
+        unfinished = place.with_suffix(f".{os.getpid()}.part")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez(
+                    file,
+                    embeddings=track.embeddings,
+                    snr_db=track.snr_db,
+                    channel=track.channel,
+                    hop_s=track.hop_s,
+                )
+            unfinished.replace(place)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise self._no_cache(error) from error
+
+    def _check_cache(self) -> None:
+        """Find out before anything is heard, not after it."""
+        if self._cache is None:
+            return
+        try:
             self._cache.mkdir(parents=True, exist_ok=True)
-            np.savez(
-                self._place(recording),
-                embeddings=track.embeddings,
-                snr_db=track.snr_db,
-                channel=track.channel,
-                hop_s=track.hop_s,
-            )
+            with tempfile.TemporaryFile(dir=self._cache):
+                pass
+        except OSError as error:
+            raise self._no_cache(error) from error
+
+    def _no_cache(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"Nothing can be kept in {self._cache}: {error.strerror}. Give a folder that can be "
+            "written, or no cache.",
+            str(self._cache),
+        )
 
 
 class _Hearing(Session):

@@ -232,7 +232,10 @@ class Calibration:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON. Raises `ConfigError` when ``fitted_on`` has no JSON form."""
+        """Write it as JSON.
+
+        Raises `ConfigError` when ``fitted_on`` has no JSON form or ``path`` cannot be written.
+        """
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -248,7 +251,12 @@ class Calibration:
             text = json.dumps(content, indent=2, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"fitted_on cannot be written as JSON: {error}.") from error
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        try:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror}. Give another file.", str(path)
+            ) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:

@@ -15,7 +15,7 @@ from typing import Protocol
 from streamsv.errors import ConfigError
 from streamsv.events import Reason, Verdict
 from streamsv.scoring.calibration import Calibration
-from streamsv.scoring.rules import Boundary, StoppingRule, speakers_needed
+from streamsv.scoring.rules import RATES, Boundary, StoppingRule, rate_to_fit, speakers_needed
 
 Decision = tuple[Verdict, Reason]
 
@@ -59,7 +59,8 @@ class DecisionConfig:
     min_net_speech_s:
         Net speech before which nothing is decided.
     max_net_speech_s:
-        Net speech after which nobody is accepted: what is open then is ``undecided``.
+        Net speech after which nobody is accepted: what is open then is ``undecided``. A fitted
+        rule has an end of its own, which a later one does not move.
     accept_llr, reject_llr:
         Fixed natural-log LLRs in place of the fitted rule, both or neither. They promise nothing.
 
@@ -106,7 +107,7 @@ class DecisionConfig:
 
 
 class Policy(Protocol):
-    """What a session asks at each update."""
+    """What a session asks at each hop."""
 
     @property
     def promised_error_rate(self) -> float | None:
@@ -139,11 +140,10 @@ def policy_for(
         return ThresholdPolicy(config.accept_llr, config.reject_llr, config, candidates)
     rule = calibration.rules.get(channel)
     if rule is None:
-        needed = speakers_needed(config.target_far.on(channel))
         raise ConfigError(
-            f"The calibration holds no decision rule for {channel} calls: run `streamsv calibrate` "
-            f"on recordings of at least {needed} people for the rate asked for, or set "
-            "decision.accept_llr and decision.reject_llr, which promise nothing.",
+            f"The calibration holds no decision rule for {channel} calls. "
+            f"{_takes(config.target_far.on(channel))}. Or set decision.accept_llr and "
+            "decision.reject_llr, which promise nothing.",
             channel,
         )
     return SequentialPolicy(rule, config, channel, candidates)
@@ -156,6 +156,9 @@ class SequentialPolicy:
     (Bonferroni). Where the data cannot support so low a rate, the boundary of the lowest fitted
     one is raised by the logarithm of what is missing, as if the LLR were exact; the promise stays
     what the data show, the lowest fitted rate times the candidates.
+
+    Raises `ConfigError` for a rate that the rule does not support, and when no look of it lies
+    between ``min_net_speech_s`` and ``max_net_speech_s``.
     """
 
     def __init__(
@@ -174,6 +177,8 @@ class SequentialPolicy:
         self._min_s = max(config.min_net_speech_s, rule.from_s[0]) - 1e-6
         self._max_s = min(config.max_net_speech_s, rule.until_s) + 1e-6
         self._look_s = rule.look_s
+        if math.ceil(self._min_s / self._look_s) > int(self._max_s / self._look_s):
+            raise _no_look(rule, config)
         # One entry a look, so that a look is one index and two comparisons.
         steps = [rule.step(k * rule.look_s) for k in range(int(self._max_s / rule.look_s) + 1)]
         self._accept = [math.inf if j < 0 else boundary.accept[j] + raised for j in steps]
@@ -215,7 +220,7 @@ class SequentialPolicy:
 
 
 class ThresholdPolicy:
-    """Fixed LLRs, looked at again at each update: no error rate can be promised.
+    """Fixed LLRs, looked at again at each hop: no error rate can be promised.
 
     Among several candidates the accept threshold rises by their logarithm.
     """
@@ -254,13 +259,35 @@ class ThresholdPolicy:
         return self.accept_llr, self.reject_llr
 
 
+def _no_look(rule: StoppingRule, config: DecisionConfig) -> ConfigError:
+    first_s = math.ceil(rule.from_s[0] / rule.look_s - 1e-6) * rule.look_s
+    last_s = int(rule.until_s / rule.look_s + 1e-6) * rule.look_s
+    return ConfigError(
+        f"Nothing could ever be decided: the rule looks every {rule.look_s:g} s from {first_s:g} "
+        f"to {last_s:g} s of net speech, and no look lies between decision.min_net_speech_s "
+        f"({config.min_net_speech_s:g}) and decision.max_net_speech_s "
+        f"({config.max_net_speech_s:g}). Move them apart.",
+        config.max_net_speech_s,
+    )
+
+
 def _unsupported(target: float, rule: StoppingRule, lowest: Boundary, channel: str) -> ConfigError:
     name = "wideband" if channel == "wideband" else "telephone"
     return ConfigError(
         f"decision.target_far.{name} is {target:g}, and the calibration for {channel} calls, "
         f"fitted on {rule.speakers} impostor speakers, supports no rate below "
-        f"{lowest.target_far:g}. "
-        f"{target:g} takes at least {speakers_needed(target)}: ask for a higher rate, or run "
-        "`streamsv calibrate` on recordings of more people.",
+        f"{lowest.target_far:g}: ask for that or more. {_takes(target)}.",
         target,
+    )
+
+
+def _takes(target: float) -> str:
+    """What a calibration takes that promises ``target``."""
+    rate = rate_to_fit(target)
+    if rate is None:
+        return f"Rules are fitted for {RATES[0]:g} and more, so {target:g} is out of reach"
+    by = "" if math.isclose(rate, target) else f", for which a rule of {rate:g} is fitted,"
+    return (
+        f"{target:g}{by} takes `streamsv calibrate` on recordings of at least "
+        f"{speakers_needed(rate)} people"
     )

@@ -16,6 +16,20 @@ from dataclasses import dataclass
 
 from streamsv.errors import ConfigError
 
+RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""False-accept rates for which a boundary is fitted, each if there are speakers enough for it."""
+
+
+def rate_to_fit(far: float) -> float | None:
+    """The rate that a promise of ``far`` is kept by: the highest of `RATES` that is no higher.
+
+    None below the lowest.
+
+    >>> rate_to_fit(0.0095), rate_to_fit(0.02), rate_to_fit(0.0005)
+    (0.005, 0.02, None)
+    """
+    return max((rate for rate in RATES if rate <= far * (1 + 1e-9)), default=None)
+
 
 def speakers_needed(far: float) -> int:
     """Impostor speakers without which a false-accept rate cannot be promised: n >= 1/far - 1.

@@ -179,15 +179,18 @@ class _Look:
     moments: Moments
     embedding: Floats
     at_s: float
+    added_to: list[OwnVoice] = dataclasses.field(default_factory=list)
 
 
 class OwnVoice:
     """How alike the windows of a call were, up to the last one that ended before this begins."""
 
-    __slots__ = ("_latest", "looks", "total")
+    __slots__ = ("_counted", "_latest", "looks", "total")
 
     def __init__(self) -> None:
         self._latest: collections.deque[float] = collections.deque()
+        # Of those in the total, the last: as many as there are looks that can be taken back.
+        self._counted: collections.deque[float] = collections.deque(maxlen=WINDOW_STEPS + 1)
         self.total = 0.0
         self.looks = 0
 
@@ -198,7 +201,9 @@ class OwnVoice:
     def next_look(self) -> None:
         """A look is about to be taken: what no longer overlaps with it counts from now on."""
         if len(self._latest) == WINDOW_STEPS:
-            self.total += self._latest.popleft()
+            counted = self._latest.popleft()
+            self._counted.append(counted)
+            self.total += counted
             self.looks += 1
 
     def add(self, likeness: float) -> None:
@@ -206,9 +211,13 @@ class OwnVoice:
         self._latest.append(likeness)
 
     def take_back(self) -> None:
-        """The latest look is forgotten."""
-        if self._latest:
-            self._latest.pop()
+        """The latest look is forgotten, and with it that another began to count."""
+        self._latest.pop()
+        if self._counted:
+            counted = self._counted.pop()
+            self._latest.appendleft(counted)
+            self.total -= counted
+            self.looks -= 1
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -240,10 +249,8 @@ class TakeoverWatch:
         """The stream goes on from where it was after ``hops``: what was heard since is undone."""
         self._hops = hops
         while self._looks and self._looks[-1].hops > hops:
-            self._looks.pop()
-            for one in self._accepted.values():
-                if one is not None:
-                    one.own.take_back()
+            for own in self._looks.pop().added_to:
+                own.take_back()
 
     def hear(
         self, embedding: Floats, state: Moments, at_s: float, is_speech: bool = True
@@ -258,7 +265,8 @@ class TakeoverWatch:
             return []
         # Copies, because a batching driver writes the next step into the same arrays.
         moments = {name: np.array(state[key]).reshape(-1) for name, key in STATE.items()}
-        self._looks.append(_Look(self._hops, moments, embedding.copy(), at_s))
+        look = _Look(self._hops, moments, embedding.copy(), at_s)
+        self._looks.append(look)
         first = self._hops - WINDOW_STEPS * STEP_HOPS
         due = [(who, one) for who, one in self._accepted.items() if one and first >= one.since]
         if not due or not is_speech or len(self._looks) <= WINDOW_STEPS:
@@ -276,6 +284,7 @@ class TakeoverWatch:
                 # Never due again, and never accepted anew by the same verdict.
                 self._accepted[who] = None
             one.own.add(likeness)
+            look.added_to.append(one.own)
         hop_s_back = round(self._model.lag_s / (0.08 * STEP_HOPS))
         then = self._looks[max(len(self._looks) - 1 - hop_s_back, 0)]
         return [(who, then.at_s) for who in changed]

@@ -73,6 +73,31 @@ def test_a_file_can_be_read_twice(tmp_path):
         assert np.array_equal(np.concatenate(list(file)), np.concatenate(list(file)))
 
 
+def without_length(path):
+    """A FLAC as an encoder writes it into a pipe: no number of samples in its header."""
+    data = bytearray(write(path).read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_length_that_the_header_does_not_say_is_not_known(tmp_path):
+    with AudioFile(without_length(tmp_path / "piped.flac")) as file:
+        assert (file.frames, file.seconds) == (None, None)
+        assert len(np.concatenate(list(file))) == RATE
+        assert len(np.concatenate(list(file))) == RATE
+
+
+def test_a_recording_whose_header_was_never_completed_is_refused_with_what_repairs_it(tmp_path):
+    path = write(tmp_path / "killed.wav")
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UnsupportedAudio, match=r"killed\.wav .*header is damaged.*ffmpeg -i"):
+        AudioFile(path)
+
+
 @pytest.mark.parametrize("rate", [96_000, 192_000])
 def test_a_rate_above_48_khz_comes_out_at_48_khz_in_place(tmp_path, rate):
     high = (0.5 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)).astype(np.float32)

@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamsv.audio import AudioFormat, Lost
 from streamsv.cli.playback import Interrupted, InterruptWatch, Player, speed_of
 from streamsv.cli.sounds import Sound, from_file
 from streamsv.engine import Engine
-from streamsv.errors import AudioDeviceError
+from streamsv.errors import AudioDeviceError, UnsupportedAudio
 from streamsv.events import AudioGap, DecisionMade, SessionEnded
 
 FORMAT = AudioFormat("f32le", 16_000)
@@ -131,3 +132,20 @@ def test_without_a_watcher_files_are_not_held_and_microphones_never_are(clips):
     hour = Sound("hour", FORMAT, 3600.0, ())
     assert 3600 / speed_of(hour, Live(), None) < 20
     assert speed_of(sound_of(), Live(), 3.0) == 0
+
+
+def test_a_file_that_does_not_say_how_long_it_is_is_shown_and_paced_as_long_as_it_is(tmp_path):
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 3 * 16_000), 16_000)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the number of samples in the header: not known
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    with from_file(path) as sound:
+        assert sound.duration_s == 3.0
+        assert sum(map(len, sound.pieces)) == 3 * 16_000
+    path.write_bytes(data[: len(data) // 2])
+    with from_file(path) as sound:
+        assert 0.5 < sound.duration_s < 3.0
+        with pytest.raises(UnsupportedAudio, match="is damaged after"):
+            list(sound.pieces)

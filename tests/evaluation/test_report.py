@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
+from streamsv.encoder import Encoder
 from streamsv.engine import Engine
 from streamsv.errors import ConfigError
 from streamsv.evaluation.heard import hear
-from streamsv.evaluation.report import EvaluationReport, evaluate, measure
+from streamsv.evaluation.report import EvaluatedModel, EvaluationReport, evaluate, measure
 from streamsv.evaluation.sets import EvaluationSet
 from streamsv.evaluation.tables import sex_table
 
@@ -27,7 +29,9 @@ def report(engine: Engine, tiny_set: EvaluationSet) -> EvaluationReport:
 def test_the_json_has_its_stable_fields(engine: Engine, report: EvaluationReport) -> None:
     shown = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert shown["set"] == "tiny"
-    assert shown["model"] == {"fingerprint": engine.fingerprint, "name": "default.onnx"}
+    assert list(shown["model"]) == ["fingerprint", "name", "config", "teacher", "data"]
+    assert shown["model"]["fingerprint"] == engine.fingerprint
+    assert shown["model"]["name"] == "default.onnx"
     assert (shown["score"], shown["channel"]) == ("cosine", None)
     assert shown["gate"]["mode"] == engine.config.gate.mode
     assert (shown["resamples"], shown["seed"]) == (200, 0)
@@ -57,6 +61,24 @@ def test_the_json_has_its_stable_fields(engine: Engine, report: EvaluationReport
         ]
     assert (shown["rivals"], shown["sets"], shown["measured_at"]) == ([], [], None)
     assert shown["config"]["gate"] == shown["gate"]
+
+
+def test_the_report_says_what_the_model_was_trained_with_as_far_as_its_card_does(
+    engine: Engine, report: EvaluationReport, tmp_path: Path
+) -> None:
+    assert report.model.config == engine.encoder.card["config"]
+    assert report.model.teacher == engine.encoder.card["teacher"]
+    model = onnx.load(engine.encoder.path)
+    cards = [{}, {"data": {"corpora": ["a", "b"], "hours": 3.5}, "steps": 7}]
+    for number, card in enumerate(cards):
+        for entry in model.metadata_props:
+            if entry.key == "streamsv.card":
+                entry.value = json.dumps(card)
+        path = tmp_path / f"{number}.onnx"
+        onnx.save(model, path)
+        found = EvaluatedModel.of(Encoder(path))
+        assert (found.name, found.config, found.teacher) == (path.name, None, None)
+        assert found.data == card.get("data")
 
 
 def test_every_key_of_the_json_is_described(report: EvaluationReport) -> None:

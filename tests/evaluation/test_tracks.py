@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streamsv.engine import Engine
+from streamsv.errors import ConfigError
 from streamsv.evaluation.material import voiceprint_of
 from streamsv.evaluation.streaming import stream_set
 from streamsv.evaluation.tracks import Recording, TrackReader
@@ -64,3 +65,31 @@ def test_a_cache_gives_the_same_back_without_hearing_again(
     np.testing.assert_array_equal(track.embeddings, fresh.embeddings)
     np.testing.assert_array_equal(track.snr_db, fresh.snr_db)
     assert (track.channel, track.hop_s) == ("wideband", 0.08)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "emptied", "something else"])
+def test_a_damaged_cache_is_heard_again_and_mended(
+    engine: Engine, tiny_set: Any, tmp_path: Path, damage: str
+) -> None:
+    recording = Recording((tiny_set.streams["bt"].path,))
+    reader = TrackReader(engine.encoder, None, tmp_path)
+    whole = reader.read([recording])[recording]
+    (kept,) = tmp_path.iterdir()
+    content = kept.read_bytes()
+    damaged = {"cut short": content[: len(content) // 2], "emptied": b""}
+    kept.write_bytes(damaged.get(damage, b"not an archive"))
+    again = reader.read([recording])[recording]
+    np.testing.assert_array_equal(again.embeddings, whole.embeddings)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [content]
+
+
+def test_a_cache_that_cannot_be_written_is_a_named_error_before_hearing(
+    engine: Engine, tiny_set: Any, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file, not a folder")
+    heard: list[str] = []
+    reader = TrackReader(engine.encoder, None, taken, lambda _done, _all, name: heard.append(name))
+    with pytest.raises(ConfigError, match=r"Nothing can be kept in .*taken"):
+        reader.read([Recording((tiny_set.streams["bt"].path,))])
+    assert heard == []

@@ -8,6 +8,7 @@ In README.md, CONTRIBUTING.md, SECURITY.md, docs/ and training/README.md
 - a block after ``<!-- file: NAME -->`` is written to that file first;
 - a ``python`` block after ``<!-- server: URL -->`` meets a real server, with a store of its own,
   at that address;
+- the commands of a block after ``<!-- ends with: 0 1 -->`` end with these exit codes, one each;
 - a block after ``<!-- not run: WHY -->`` is not run, but its options must exist all the same.
 
 It all happens in a directory with a store of its own and some recordings, which are the bundled
@@ -98,6 +99,12 @@ class Block:
     @property
     def file(self) -> str | None:
         return self.comment.removeprefix("file:").strip() if "file:" in self.comment else None
+
+    def codes(self) -> list[set[int] | None]:
+        """With which exit codes its ``streamsv`` lines may end; None for what is usual."""
+        if "ends with:" not in self.comment:
+            return [None] * sum(line.startswith("streamsv ") for line in self.commands())
+        return [{int(code)} for code in self.comment.removeprefix("ends with:").split()]
 
     def commands(self) -> list[str]:
         """The lines that a reader would type, with their continuations joined."""
@@ -206,8 +213,10 @@ def streamsv_commands(block: Block) -> Iterator[list[str]]:
                 yield words[1:stop]
 
 
-def run_line(line: str, where: str) -> None:
-    """Run one line in a shell; only ``verify`` and ``identify`` may end with a verdict."""
+def run_line(line: str, where: str, codes: set[int] | None) -> None:
+    """Run one line in a shell; unless told how it ends, only ``verify`` and ``identify`` may end
+    with a verdict.
+    """
     ended = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {line}"],
         check=False,
@@ -216,7 +225,7 @@ def run_line(line: str, where: str) -> None:
         stdin=subprocess.DEVNULL,
     )
     is_verdict = re.search(r"streamsv (verify|identify)\b", line) is not None
-    allowed = VERDICTS if is_verdict else {0}
+    allowed = codes or (VERDICTS if is_verdict else {0})
     assert ended.returncode in allowed, f"{where}: {line}\n{ended.stdout}{ended.stderr}"
 
 
@@ -231,9 +240,9 @@ def test_what_a_document_shows_runs(document: Path, desk: Path, serving: Callabl
         elif block.language == "python":
             run_python(block, names, serving)
         elif block.language in ("console", "bash"):
-            for line in block.commands():
-                if line.startswith("streamsv "):
-                    run_line(line, block.where)
+            lines = [line for line in block.commands() if line.startswith("streamsv ")]
+            for line, codes in zip(lines, block.codes(), strict=True):
+                run_line(line, block.where, codes)
 
 
 def help_of(words: list[str], cache: dict[str, str]) -> tuple[str, str]:

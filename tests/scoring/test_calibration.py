@@ -192,6 +192,13 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         Calibration.load(tmp_path / "none.json")
 
 
+def test_a_file_that_cannot_be_written_is_refused_by_name(
+    calibration: Calibration, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"no.calibration\.json cannot be written"):
+        calibration.save(tmp_path / "no" / "calibration.json")
+
+
 def test_metadata_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     lines = {"wideband": Line((1.0,), (0.0,))}
     for value in (object(), math.nan):

@@ -75,6 +75,39 @@ def test_a_later_start_and_an_earlier_end_take_looks_away_and_add_none() -> None
             assert fewer.look(3.0, at_s) in (None, OPEN)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"min_net_speech_s": 0.5, "max_net_speech_s": 1.0}, r"\(0.5\).*\(1\)"),
+        ({"max_net_speech_s": 1.19}, r"\(1\).*\(1.19\)"),
+        ({"min_net_speech_s": 6.1, "max_net_speech_s": 30.0}, r"\(6.1\).*\(30\)"),
+        ({"min_net_speech_s": 2.5, "max_net_speech_s": 2.6}, r"\(2.5\).*\(2.6\)"),
+    ],
+)
+def test_a_rule_that_could_never_decide_is_refused(values: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"every 0.24 s from 1.2 to 6 s.*{said}"):
+        policy(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_net_speech_s": 1.2},
+        {"min_net_speech_s": 6.0, "max_net_speech_s": 30.0},
+        {"min_net_speech_s": 2.5, "max_net_speech_s": 2.64},
+    ],
+)
+def test_a_single_look_is_a_rule(values: dict[str, float]) -> None:
+    alone = policy(**values)
+    assert alone.look(50.0, alone.first_look_s) == ACCEPT
+    assert all(map(math.isfinite, alone.thresholds(0.0)))
+
+
+def test_a_later_end_does_not_move_that_of_the_rule() -> None:
+    assert policy(max_net_speech_s=60.0).look(50.0, 6.0) == ACCEPT
+    assert policy(max_net_speech_s=60.0).look(50.0, 6.24) == OPEN
+
+
 def test_the_promise_is_the_fitted_rate() -> None:
     assert policy().promised_error_rate == 0.02
     lenient = policy(target_far=TargetFar(wideband=0.09))
@@ -83,8 +116,22 @@ def test_the_promise_is_the_fitted_rate() -> None:
 
 
 def test_a_rate_that_the_data_cannot_support_is_refused_with_the_people_it_takes() -> None:
-    with pytest.raises(ConfigError, match=r"60 impostor speakers.*at least 999"):
+    with pytest.raises(ConfigError, match=r"60 impostor speakers.*0.001 takes .* at least 999"):
         policy(target_far=TargetFar(wideband=0.001))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [(0.0095, "rule of 0.005 is fitted, takes .* at least 199"), (0.0005, "0.001 and more")],
+)
+def test_between_the_fitted_rates_the_people_of_the_next_lower_one_are_needed(
+    target: float, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"no rate below 0.02: ask for that or more.*{said}"):
+        policy(target_far=TargetFar(wideband=target))
+    bare = Calibration("f", (1.0,), {"wideband": Line((1.0,), (0.0,))})
+    with pytest.raises(ConfigError, match=rf"no decision rule for wideband.*{said}"):
+        policy_for(bare, DecisionConfig(target_far=TargetFar(wideband=target)), "wideband")
 
 
 def test_the_rate_is_divided_among_candidates() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsv.errors import ConfigError
-from streamsv.scoring.rules import Boundary, StoppingRule, speakers_needed
+from streamsv.scoring.rules import RATES, Boundary, StoppingRule, rate_to_fit, speakers_needed
 
 
 def rule(**values: Any) -> StoppingRule:
@@ -23,6 +23,15 @@ def test_the_speakers_needed_are_the_fewest_whose_bound_reaches_the_rate(far: fl
     needed = speakers_needed(far)
     assert 1 / (needed + 1) <= far * (1 + 1e-6)
     assert needed == 1 or 1 / needed > far * (1 - 1e-6)
+
+
+@given(st.integers(1, 2000), st.floats(2e-3, 0.5))
+def test_a_rule_of_the_rate_to_fit_keeps_the_promise(people: int, far: float) -> None:
+    fitted = [rate for rate in RATES if people >= speakers_needed(rate)]
+    rate = rate_to_fit(far)
+    assert rate is not None
+    is_kept = any(each <= far for each in fitted)
+    assert is_kept == (people >= speakers_needed(rate))
 
 
 def test_the_highest_rate_that_is_low_enough_is_taken() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,55 @@ def test_what_a_window_overlaps_is_not_yet_its_own_past() -> None:
         own.add(likeness)
     own.next_look()
     assert own.before_this(0.5) == pytest.approx(0.5 * USUAL_LOOKS / (USUAL_LOOKS + 1))
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.floats(-1, 1), max_size=12), st.integers(0, WINDOW_STEPS + 1)),
+        max_size=8,
+    )
+)
+def test_a_look_that_is_taken_back_leaves_nothing_behind(
+    rounds: list[tuple[list[float], int]],
+) -> None:
+    own, left = OwnVoice(), []
+    for likenesses, taken_back in rounds:
+        for likeness in likenesses:
+            own.next_look()
+            own.add(likeness)
+            left.append(likeness)
+        # A call goes back over looks that it has taken since it went back last.
+        for _ in range(min(taken_back, len(likenesses))):
+            own.take_back()
+            left.pop()
+    again = OwnVoice()
+    for likeness in left:
+        again.next_look()
+        again.add(likeness)
+    assert own.looks == again.looks
+    assert own.before_this(0.5) == pytest.approx(again.before_this(0.5), abs=1e-9)
+
+
+def test_music_that_is_forgotten_takes_back_no_look_from_before_it() -> None:
+    """Bob's windows fall below by what Alice's were; that is known from her five looks alone."""
+    used = dataclasses.replace(model(threshold=-0.8, own_share=1.0), usual=0.0)
+    call, watch = Call(), TakeoverWatch(used)
+    found: list[str] = []
+
+    def hear(voice: str, hops: int, is_speech: bool = True) -> None:
+        for _ in range(hops):
+            found.extend(who for who, _ in watch.hear(*call.hop(voice), is_speech))
+            if call.hops == 40:
+                watch.accept("alice", unit(call.voices["alice"]))
+
+    looks_end = -(-(40 + WINDOW_HOPS) // STEP_HOPS) * STEP_HOPS + (WINDOW_STEPS - 1) * STEP_HOPS
+    hear("alice", looks_end)
+    hear("bob", WINDOW_HOPS, is_speech=False)
+    call.hops = looks_end
+    call.values, call.logits = call.values[: 4 * looks_end], call.logits[: 4 * looks_end]
+    watch.go_back(looks_end)
+    hear("bob", 2 * WINDOW_HOPS)
+    assert found == ["alice"]
 
 
 @pytest.mark.parametrize("step_hops", [6, None])
