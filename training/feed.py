@@ -79,7 +79,12 @@ class Feed:
             self._probe()
         else:
             self.source = CropSource(
-                data, config.seed, loss.speaker_share, loss.wants_frames(), loss.relational_queue
+                data,
+                config.seed,
+                loss.speaker_share,
+                loss.wants_frames(),
+                loss.relational_queue,
+                config.teacher,
             )
             self.bank, self.layers = self.source.bank, self.source.layers
             self.first_center_s = self.source.first_center_s
