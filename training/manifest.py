@@ -56,8 +56,8 @@ def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     for line, row in enumerate(rows, start=2):
         if short := [name for name in columns if row[name] is None]:
             raise ConfigError(
-                f"{table}, line {line} ends before the column {short[0]!r}; fields are separated by "
-                "one tab each.",
+                f"{table}, line {line} ends before the column {short[0]!r}; between fields stands "
+                "one tab.",
                 short[0],
             )
     return rows

@@ -131,8 +131,10 @@ def prepare_clips(
     """As :func:`prepare`, for clips below ``root`` that are listed already."""
     folders = [voice.folder(cache) for voice in voices]
     complete = [folder for folder in folders if (folder / "index.json").is_file()]
-    for folder in complete if provenance is not None else []:
-        provenance.check(folder, json.loads((folder / "index.json").read_text(encoding="utf-8")))
+    for folder in complete:
+        if provenance is not None:
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            provenance.check(folder, index)
     for voice, folder in zip(voices, folders, strict=True):
         if folder not in complete:
             folder.mkdir(parents=True, exist_ok=True)

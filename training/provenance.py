@@ -62,8 +62,9 @@ class Provenance:
 
     def _refuse(self, folder: Path, was: str, wanted: object) -> None:
         raise ConfigError(
-            f"{folder} was made with {was}, and the configuration asks for {wanted}. Set data.cache "
-            "to another folder, or remove this one and run `python -m training prepare CONFIG`.",
+            f"{folder} was made with {was}, and the configuration asks for {wanted}. Set "
+            "data.cache to another folder, or remove this one, and run `python -m training prepare "
+            "CONFIG`.",
             str(folder),
         )
 

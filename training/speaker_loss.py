@@ -104,5 +104,7 @@ def _apart(start: Tensor, sub_centers: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(classes, sub_centers, dim, generator=generator).to(start)
     noise[:, 0] = 0.0
-    length = start.norm(dim=1)[:, None, None]
-    return (start[:, None] + 0.01 * length / math.sqrt(dim) * noise).flatten(0, 1)
+    moved: Tensor = (
+        start[:, None] + noise * (0.01 * start.norm(dim=1) / math.sqrt(dim))[:, None, None]
+    )
+    return moved.flatten(0, 1)

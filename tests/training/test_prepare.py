@@ -160,7 +160,7 @@ def test_another_teacher_does_not_pass_for_the_one_of_the_cache(own_cache, tmp_p
 
 
 def test_a_teacher_and_clips_that_have_moved_are_still_the_same(own_cache, tmp_path):
-    data, teacher = own_cache
+    data, _ = own_cache
     moved = tmp_path / "moved"
     shutil.copytree(Path(data.clips).parent, moved, ignore=shutil.ignore_patterns("cache", "runs"))
     there = dataclasses.replace(data, clips=str(moved / "train.tsv"))
