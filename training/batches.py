@@ -19,7 +19,7 @@ from torch import Tensor
 from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
 from training.config import DataConfig, TeacherConfig
-from training.manifest import is_labeled
+from training.manifest import is_labeled, weight_of
 from training.prepare import FRAME_SAMPLES, CachedClip, voices_of
 from training.provenance import provenance_of
 
@@ -164,13 +164,9 @@ class CropSource:
             speakers = totals.setdefault(clip.source, {})
             speakers[clip.speaker] = speakers.get(clip.speaker, 0.0) + length
 
-        def weight(source: str) -> float:
-            matching = [prefix for prefix in weights if source.startswith(prefix)]
-            return weights[max(matching, key=len)] if matching else 1.0
-
         odds = np.array(
             [
-                weight(clip.source)
+                weight_of(clip.source, weights)
                 / len(totals[clip.source])
                 * (length / totals[clip.source][clip.speaker])
                 for clip, length in zip(self._clips, lengths, strict=True)

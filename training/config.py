@@ -30,7 +30,8 @@ class DataConfig:
     ``warps`` are (pitch, formants) factors of a vocoder, each a voice of its own as well.
 
     ``stream`` takes crops straight from the files, for sets that no cache could hold; the teacher
-    then hears each crop as it comes. ``gate`` sends those crops through the engine's gate.
+    then hears each crop as it comes, and no more of its clip. ``warps`` are for a cache only.
+    ``gate`` sends those crops through the engine's gate.
     ``corpora`` are sets as published, name to folder, in place of the table ``clips``; see
     :mod:`training.corpora`. ``sound_corpora`` likewise in place of ``sounds``; with
     ``preload_sounds`` false, noises are read from disk when they are wanted.
@@ -240,6 +241,13 @@ class TrainConfig:
             *(("checkpoint_every", 1), ("log_every", 1)),
         ):
             _at_least(name, getattr(self, name), least)
+        if self.data.stream and (self.data.warps or self.loss.relational_queue):
+            name = "data.warps" if self.data.warps else "loss.relational_queue"
+            raise ConfigError(
+                f"{name} needs a cache; with data.stream leave it empty or 0. Playback speeds "
+                "(data.speeds) work without one.",
+                name,
+            )
         if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):
             raise ConfigError(
                 "data.stream has no cache to take the speakers' centers and the frames' spread "

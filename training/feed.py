@@ -74,7 +74,9 @@ class Feed:
         self._teacher: Teacher | None = None
         self.source: CropSource | DiskSource
         if data.stream:
-            self.source = DiskSource(clips_of(config), config.seed, data.gate)
+            self.source = DiskSource(
+                clips_of(config), config.seed, data.gate, data.speeds, data.source_weights
+            )
             self.bank = np.zeros((0, network.embedding), np.float32)
             self._probe()
         else:

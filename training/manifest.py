@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from streamsv.errors import ConfigError
@@ -35,6 +36,12 @@ UNLABELED_PREFIXES = ("picovoice_", "mycroft", "cv_mini")
 def is_labeled(source: str) -> bool:
     """Whether a source's speaker labels are people, not files."""
     return not source.startswith(UNLABELED_PREFIXES)
+
+
+def weight_of(source: str, weights: Mapping[str, float]) -> float:
+    """How often a source is drawn: the weight of its longest prefix in ``weights``, 1 without."""
+    matching = [prefix for prefix in weights if source.startswith(prefix)]
+    return weights[max(matching, key=len)] if matching else 1.0
 
 
 def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
