@@ -23,7 +23,7 @@ def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What is heard. Paths are relative to the working directory.
+    """What is heard. Paths are relative to the working directory; an empty ``sounds`` is none.
 
     ``source_weights`` says how often a source is drawn, against 1 for a source not named; the
     longest matching prefix counts. ``speeds`` are playback speeds, each a voice of its own;

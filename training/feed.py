@@ -67,7 +67,7 @@ class Feed:
     def __init__(self, config: TrainConfig, network: Network, device: torch.device) -> None:
         self._config, self._network, self._device = config, network, device
         data, loss = config.data, config.loss
-        sounds: Path | list[Sound] = Path(data.sounds)
+        sounds: Path | list[Sound] = Path(data.sounds) if data.sounds else []
         if data.sound_corpora:
             sounds = sounds_of(data.sound_corpora)
         self.augment = Augmenter(config.augment, sounds, data.preload_sounds)
