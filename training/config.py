@@ -248,6 +248,12 @@ class TrainConfig:
                 "(data.speeds) work without one.",
                 name,
             )
+        if not (self.data.stream or self.data.gate):
+            raise ConfigError(
+                "data.gate is false, and a cache is always gated: set data.stream to true, or "
+                "leave data.gate out.",
+                self.data.gate,
+            )
         if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):
             raise ConfigError(
                 "data.stream has no cache to take the speakers' centers and the frames' spread "

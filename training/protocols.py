@@ -142,8 +142,8 @@ def evaluate(
     heard, for one that is nowhere, or for trials of one kind only.
     """
     models = models or {}
-    for is_target, kind in ((True, "target"), (False, "impostor")):
-        if not any(trial.is_target is is_target for trial in trials):
+    for wanted, kind in ((True, "target"), (False, "impostor")):
+        if all(trial.is_target is not wanted for trial in trials):
             raise EvaluationSetError(f"The list has no {kind} trials; error rates need both.", kind)
     names = sorted({name for trial in trials for name in (trial.enroll, trial.test)})
     files = [[_found(file, roots) for file in models.get(name, [name])] for name in names]

@@ -116,6 +116,11 @@ def test_what_only_a_cache_can_do_is_refused_without_one(run_config, key):
         dataclasses.replace(config, **parts)
 
 
+def test_a_cache_is_always_gated(run_config):
+    with pytest.raises(ConfigError, match=r"data\.gate"):
+        dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, gate=False))
+
+
 @pytest.mark.parametrize("content", [b"nonsense", None])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "x.wav"
