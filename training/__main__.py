@@ -31,13 +31,15 @@ def prepare_stage(config: TrainConfig) -> None:
     from training.distributed import join
     from training.feed import clips_of
     from training.prepare import prepare_clips, voices_of
+    from training.provenance import provenance_of
     from training.teachers import load_teacher
 
     clips = clips_of(config)
     root = Path(os.path.commonpath([clip.path.parent for clip in clips]))
     data = config.data
     teacher = load_teacher(config.teacher, config.threads, join(config.device).device)
-    prepare_clips(clips, root, teacher, Path(data.cache), voices_of(data.speeds, data.warps))
+    voices, provenance = voices_of(data.speeds, data.warps), provenance_of(data, config.teacher)
+    prepare_clips(clips, root, teacher, Path(data.cache), voices, provenance)
 
 
 def train_stage(config: TrainConfig) -> None:

@@ -27,7 +27,13 @@ RATE = 16_000
 
 
 def _load(path: Path) -> NDArray[np.float32]:
-    pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    try:
+        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as sound ({error}). Convert it, or take it out of the table.",
+            str(path),
+        ) from error
     mono = pcm.mean(axis=1)
     return np.asarray(soxr.resample(mono, rate, RATE) if rate != RATE else mono, np.float32)
 

@@ -19,11 +19,19 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 def averaged(checkpoints: Sequence[Path]) -> dict[str, Any]:
     """The content of a checkpoint whose averaged weights are the mean of theirs.
 
-    Everything else is that of the last one. Raises ConfigError for students of different shapes.
+    Everything else is that of the last one. Raises ConfigError for students of different kinds or
+    shapes.
     """
     contents = [load_checkpoint(path) for path in checkpoints]
     *_, last = contents
     for path, content in zip(checkpoints, contents, strict=True):
+        kind, wanted = (each.get("network", "causal") for each in (content, last))
+        if kind != wanted:
+            raise ConfigError(
+                f"{path} is a {kind} student and {checkpoints[-1]} a {wanted} one; their weights "
+                "mean different things, and only checkpoints of one kind can be averaged.",
+                str(path),
+            )
         if content["model_config"] != last["model_config"]:
             raise ConfigError(
                 f"{path} is a student of another shape than {checkpoints[-1]}; only checkpoints of "
@@ -35,7 +43,7 @@ def averaged(checkpoints: Sequence[Path]) -> dict[str, Any]:
         for name in last["average"]
     }
     kept = ("config", "network", "model_config", "step", "seconds")
-    return {name: last[name] for name in kept} | {"student": mean, "average": mean}
+    return {name: last[name] for name in kept if name in last} | {"student": mean, "average": mean}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
-from training.config import DataConfig
-from training.manifest import is_labeled
+from training.config import DataConfig, TeacherConfig
+from training.manifest import is_labeled, weight_of
 from training.prepare import FRAME_SAMPLES, CachedClip, voices_of
+from training.provenance import provenance_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +46,15 @@ class Batch:
 
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True), np.float32)
+    """Of length 1; a vector of no length, such as a silent teacher's, stays as it is."""
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9), np.float32)
+
+
+def _frames_of(path: Path, features: int) -> NDArray[np.float16]:
+    """(frames, features) from the cache; none from a teacher of embeddings only."""
+    if not features:
+        return np.zeros((0, 0), np.float16)
+    return np.memmap(path, np.float16, "r").reshape(-1, features)
 
 
 class CropSource:
@@ -53,7 +62,11 @@ class CropSource:
 
     A teacher embedding is centered on the mean of its channel (true telephone or wideband), so
     that strangers are near cosine 0 and the channel is not part of the target; it is then mixed
-    with the mean of its speaker where labels exist (``speaker_share``).
+    with the mean of its speaker where labels exist (``speaker_share``). A channel of one clip has
+    no mean of its own and is centered on the mean of all.
+
+    ``teacher`` is whose answers the cache must hold; ConfigError for another's, or for those to
+    another list of clips.
 
     Attributes
     ----------
@@ -75,7 +88,9 @@ class CropSource:
         speaker_share: float,
         with_frames: bool = True,
         queue: int = 0,
+        teacher: TeacherConfig | None = None,
     ) -> None:
+        provenance = provenance_of(config, teacher) if teacher is not None else None
         self._seed = seed
         self._with_frames = with_frames
         self._queue = queue
@@ -92,12 +107,13 @@ class CropSource:
                     str(folder),
                 )
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            if provenance is not None:
+                provenance.check(folder, index)
             clips = [CachedClip(**clip) for clip in index["clips"]]
             self._clips += clips
             self._speed_of += [number] * len(clips)
             self._speech.append(np.memmap(folder / "speech.i16", np.int16, "r"))
-            frames = np.memmap(folder / "frames.f16", np.float16, "r")
-            self._frames.append(frames.reshape(-1, index["features"]))
+            self._frames.append(_frames_of(folder / "frames.f16", index["features"]))
             embeddings.append(np.load(folder / "embeddings.npy"))
             self.layers: tuple[int, ...] = tuple(index.get("layers", [index["features"]]))
             self.first_center_s: float = index.get("first_center_s", 0.0125)
@@ -125,9 +141,10 @@ class CropSource:
             return embeddings, np.zeros((len(self.class_sizes), 0), np.float32)
         units = _unit(embeddings)
         telephone = np.array([clip.is_telephone for clip in self._clips])
+        of_all = units.mean(axis=0)
         for channel in (telephone, ~telephone):
             if channel.any():
-                units[channel] -= units[channel].mean(axis=0)
+                units[channel] -= units[channel].mean(axis=0) if channel.sum() > 1 else of_all
         units = _unit(units)
         centers = []
         targets = units.copy()
@@ -147,13 +164,9 @@ class CropSource:
             speakers = totals.setdefault(clip.source, {})
             speakers[clip.speaker] = speakers.get(clip.speaker, 0.0) + length
 
-        def weight(source: str) -> float:
-            matching = [prefix for prefix in weights if source.startswith(prefix)]
-            return weights[max(matching, key=len)] if matching else 1.0
-
         odds = np.array(
             [
-                weight(clip.source)
+                weight_of(clip.source, weights)
                 / len(totals[clip.source])
                 * (length / totals[clip.source][clip.speaker])
                 for clip, length in zip(self._clips, lengths, strict=True)

@@ -17,7 +17,11 @@ from training.networks import Network, make_network
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` beside ``path`` and move it there, so that a kill leaves the old one."""
+    """Write ``content`` beside ``path`` and move it there, so that a kill leaves the old one.
+
+    A folder that is not there is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
         torch.save(content, file)

@@ -11,6 +11,11 @@ from streamsv.nn.config import ModelConfig
 from streamsv.nn.paper import PaperConfig
 
 
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigError(f"{name} is {value}; it must be at least {least}.", value)
+
+
 def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.", value)
@@ -18,14 +23,15 @@ def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What is heard. Paths are relative to the working directory.
+    """What is heard. Paths are relative to the working directory; an empty ``sounds`` is none.
 
     ``source_weights`` says how often a source is drawn, against 1 for a source not named; the
     longest matching prefix counts. ``speeds`` are playback speeds, each a voice of its own;
     ``warps`` are (pitch, formants) factors of a vocoder, each a voice of its own as well.
 
     ``stream`` takes crops straight from the files, for sets that no cache could hold; the teacher
-    then hears each crop as it comes. ``gate`` sends those crops through the engine's gate.
+    then hears each crop as it comes, and no more of its clip. ``warps`` are for a cache only.
+    ``gate`` sends those crops through the engine's gate.
     ``corpora`` are sets as published, name to folder, in place of the table ``clips``; see
     :mod:`training.corpora`. ``sound_corpora`` likewise in place of ``sounds``; with
     ``preload_sounds`` false, noises are read from disk when they are wanted.
@@ -42,6 +48,13 @@ class DataConfig:
     sound_corpora: dict[str, str] = dataclasses.field(default_factory=dict)
     preload_sounds: bool = True
     source_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.speeds and not self.warps:
+            raise ConfigError("data.speeds is empty; the speed as recorded is [1.0].", None)
+        for speed in self.speeds:
+            if not 0.25 <= speed <= 4.0:
+                raise ConfigError(f"data.speeds has {speed}; allowed are 0.25 to 4.", speed)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,10 +139,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         _among("loss.kd_schedule", self.kd_schedule, ("constant", "linear", "cosine"))
-        if self.prefixes < 1:
-            raise ConfigError("loss.prefixes must be at least 1.", self.prefixes)
-        if self.sub_centers < 1:
-            raise ConfigError("loss.sub_centers must be at least 1.", self.sub_centers)
+        _at_least("loss.prefixes", self.prefixes, 1)
+        _at_least("loss.sub_centers", self.sub_centers, 1)
+        _at_least("loss.relational_queue", self.relational_queue, 0)
 
     def wants_frames(self) -> bool:
         """Whether any loss needs the teacher's frames."""
@@ -171,13 +183,21 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _among("optimizer.method", self.method, ("adamw", "muon"))
-        if self.accumulate < 1:
-            raise ConfigError("optimizer.accumulate must be at least 1.", self.accumulate)
+        _at_least("optimizer.steps", self.steps, 1)
+        _at_least("optimizer.warmup", self.warmup, 0)
+        _at_least("optimizer.accumulate", self.accumulate, 1)
+        for crops, hops in self.shapes:
+            _at_least("optimizer.shapes, crops", crops, 1)
+            _at_least("optimizer.shapes, hops", hops, 1)
         if not self.shapes or len(self.shapes) != len(self.shape_shares):
             raise ConfigError(
                 f"optimizer.shapes has {len(self.shapes)} entries and optimizer.shape_shares "
                 f"{len(self.shape_shares)}; give each shape its share.",
                 len(self.shape_shares),
+            )
+        if min(self.shape_shares) < 0 or sum(self.shape_shares) <= 0:
+            raise ConfigError(
+                "optimizer.shape_shares must be 0 or more, and not all 0.", str(self.shape_shares)
             )
 
 
@@ -216,6 +236,24 @@ class TrainConfig:
         _among("network", self.network, ("causal", "paper", "whole"))
         _among("device", self.device, ("cpu", "cuda"))
         _among("precision", self.precision, ("bfloat16", "float32"))
+        for name, least in (
+            *(("threads", 1), ("workers", 0)),
+            *(("checkpoint_every", 1), ("log_every", 1)),
+        ):
+            _at_least(name, getattr(self, name), least)
+        if self.data.stream and (self.data.warps or self.loss.relational_queue):
+            name = "data.warps" if self.data.warps else "loss.relational_queue"
+            raise ConfigError(
+                f"{name} needs a cache; with data.stream leave it empty or 0. Playback speeds "
+                "(data.speeds) work without one.",
+                name,
+            )
+        if not (self.data.stream or self.data.gate):
+            raise ConfigError(
+                "data.gate is false, and a cache is always gated: set data.stream to true, or "
+                "leave data.gate out.",
+                self.data.gate,
+            )
         if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):
             raise ConfigError(
                 "data.stream has no cache to take the speakers' centers and the frames' spread "

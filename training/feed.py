@@ -67,19 +67,26 @@ class Feed:
     def __init__(self, config: TrainConfig, network: Network, device: torch.device) -> None:
         self._config, self._network, self._device = config, network, device
         data, loss = config.data, config.loss
-        sounds: Path | list[Sound] = Path(data.sounds)
+        sounds: Path | list[Sound] = Path(data.sounds) if data.sounds else []
         if data.sound_corpora:
             sounds = sounds_of(data.sound_corpora)
         self.augment = Augmenter(config.augment, sounds, data.preload_sounds)
         self._teacher: Teacher | None = None
         self.source: CropSource | DiskSource
         if data.stream:
-            self.source = DiskSource(clips_of(config), config.seed, data.gate)
+            self.source = DiskSource(
+                clips_of(config), config.seed, data.gate, data.speeds, data.source_weights
+            )
             self.bank = np.zeros((0, network.embedding), np.float32)
             self._probe()
         else:
             self.source = CropSource(
-                data, config.seed, loss.speaker_share, loss.wants_frames(), loss.relational_queue
+                data,
+                config.seed,
+                loss.speaker_share,
+                loss.wants_frames(),
+                loss.relational_queue,
+                config.teacher,
             )
             self.bank, self.layers = self.source.bank, self.source.layers
             self.first_center_s = self.source.first_center_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import time
@@ -25,6 +26,9 @@ from training.muon import MuonWithAdamW
 from training.networks import make_network
 from training.objective import DISTILLED, Objective
 from training.plots import plot_run
+
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient before a run gives up."""
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
@@ -79,6 +83,7 @@ class Trainer:
         self.optimizer = self._make_optimizer(0)
         self.step = 0
         self.seconds = 0.0
+        self.skipped = self._skipped_in_row = 0
         self._restore()
         self.parallel = self._make_parallel()
 
@@ -131,20 +136,16 @@ class Trainer:
             return self.objective
         loss = self.config.loss
         is_whole = loss.wants_embeddings() or loss.speaker > 0
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        newer, older = "forward_sync_buffers", "broadcast_buffers"
+        unsynced: dict[str, Any] = {newer if newer in known else older: False}
         return DistributedDataParallel(
-            self.objective, broadcast_buffers=False, find_unused_parameters=not is_whole
+            self.objective, find_unused_parameters=not is_whole, **unsynced
         )
 
     def _restore(self) -> None:
         if self.checkpoint.is_file():
-            content = load_checkpoint(self.checkpoint)
-            self.student.load_state_dict(content["student"])
-            self.average.load_state_dict(content["average"])
-            self._restore_heads(content.get("heads", {}))
-            self.step, self.seconds = content["step"], content["seconds"]
-            self.optimizer = self._make_optimizer(self.step - 1)
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.objective.spread = content["spread"].to(self.world.device)
+            self._resume(load_checkpoint(self.checkpoint))
             return
         self._measure_statistics()
         if self.config.start_from:
@@ -155,9 +156,53 @@ class Trainer:
                     f"a {self.config.network} one. Make it the teacher instead.",
                     self.config.start_from,
                 )
-            self.student.load_state_dict(content["average"])
+            try:
+                self.student.load_state_dict(content["average"])
+            except RuntimeError as error:
+                raise ConfigError(
+                    f"start_from, {self.config.start_from}, is a student of another shape: set "
+                    f"{self._section} as it was there, or leave start_from out.",
+                    self.config.start_from,
+                ) from error
             self._take_heads(content.get("heads", {}))
         self.average.load_state_dict(self.student.state_dict())
+
+    @property
+    def _section(self) -> str:
+        """The part of the configuration that has the student's dimensions."""
+        return "paper" if self.config.network == "paper" else "model"
+
+    def _resume(self, content: dict[str, Any]) -> None:
+        """Go on where a checkpoint stands. Raises ConfigError for one of another run."""
+        lost = [name for name in ("optimizer", "spread") if name not in content]
+        if lost:
+            raise ConfigError(
+                f"{self.checkpoint} has weights but not the optimizer's memory, so no run can be "
+                "resumed from it. Give the run another name, and this file as start_from.",
+                str(self.checkpoint),
+            )
+        try:
+            self.student.load_state_dict(content["student"])
+            self.average.load_state_dict(content["average"])
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{self.checkpoint} is a student of another shape than `{self._section}` and "
+                "`network` ask for. Give the run another name, or remove that file to begin anew.",
+                str(self.checkpoint),
+            ) from error
+        self._restore_heads(content.get("heads", {}))
+        self.step, self.seconds = content["step"], content["seconds"]
+        self.optimizer = self._make_optimizer(self.step - 1)
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (KeyError, ValueError) as error:
+            raise ConfigError(
+                f"{self.checkpoint} was trained by another optimizer than optimizer.method "
+                f"{self.config.optimizer.method}. Give the run another name, and this file as "
+                "start_from.",
+                self.config.optimizer.method,
+            ) from error
+        self.objective.spread = content["spread"].to(self.world.device)
 
     def _restore_heads(self, heads: dict[str, torch.Tensor]) -> None:
         wanted = self.objective.discarded()
@@ -244,11 +289,28 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             self.objective.parameters(), config.optimizer.clip_norm
         )
-        if torch.isfinite(norm):
-            self.optimizer.step()
+        self._take(bool(torch.isfinite(norm)), sums)
         self._update_average()
         self.step += 1
         return self.world.mean(sums) | {"lr": rate}
+
+    def _take(self, is_finite: bool, losses: dict[str, float]) -> None:
+        """Let the optimizer move, unless the gradient is not finite; ConfigError if it stays so."""
+        if is_finite:
+            self.optimizer.step()
+            self._skipped_in_row = 0
+            return
+        self.skipped += 1
+        self._skipped_in_row += 1
+        if self._skipped_in_row >= MOST_SKIPPED:
+            bad = [name for name, value in losses.items() if not math.isfinite(value)]
+            raise ConfigError(
+                f"{MOST_SKIPPED} steps in a row had no finite gradient, the last at step "
+                f"{self.step} (not finite: {', '.join(bad) or 'the gradient only'}). Nothing is "
+                "learned so; lower optimizer.peak_rate, or leave that loss out. The last "
+                "checkpoint is kept.",
+                self.step,
+            )
 
     def _accumulate(
         self, number: int, ahead: list[int], share: int, is_last: bool
@@ -290,7 +352,9 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
     """Run, or go on with, a training; returns the checkpoint's path.
 
     Writes ``checkpoint.pt``, ``log.jsonl`` and ``losses.png`` into ``run_dir/name``. Killed at any
-    moment, the same call goes on from the last checkpoint with the batches that were due.
+    moment, the same call goes on from the last checkpoint with the batches that were due. A run
+    that is finished is left as it is. A step whose gradient is not finite is skipped, and counted
+    as ``skipped`` in the log; ConfigError after 20 in a row.
     """
     trainer = Trainer(config)
     log = trainer.folder / "log.jsonl"
@@ -305,6 +369,7 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
             elapsed = time.monotonic() - began
             done = trainer.step - began_step
             row = {"step": trainer.step} | {k: round(v / count, 5) for k, v in sums.items()}
+            row["skipped"] = trainer.skipped
             row["audio_s_per_s"] = round((trainer.seconds - began_seconds) / elapsed, 1)
             row["left_s"] = round(elapsed / done * (config.optimizer.steps - trainer.step))
             with log.open("a", encoding="utf-8") as lines:
@@ -313,7 +378,9 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
             sums, count = {}, 0
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
-    trainer.save()
+    # A checkpoint may have got a fitted last layer since; it belongs to just these weights.
+    if trainer.step > began_step:
+        trainer.save()
     if trainer.world.is_first:
         plot_run(trainer.folder)
     trainer.world.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from streamsv.errors import ConfigError
@@ -37,6 +38,12 @@ def is_labeled(source: str) -> bool:
     return not source.startswith(UNLABELED_PREFIXES)
 
 
+def weight_of(source: str, weights: Mapping[str, float]) -> float:
+    """How often a source is drawn: the weight of its longest prefix in ``weights``, 1 without."""
+    matching = [prefix for prefix in weights if source.startswith(prefix)]
+    return weights[max(matching, key=len)] if matching else 1.0
+
+
 def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not table.is_file():
         raise ConfigError(
@@ -52,7 +59,15 @@ def _rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                 f"{table} lacks the column {missing[0]!r}; it needs {', '.join(columns)}.",
                 missing[0],
             )
-        return list(reader)
+        rows = list(reader)
+    for line, row in enumerate(rows, start=2):
+        if short := [name for name in columns if row[name] is None]:
+            raise ConfigError(
+                f"{table}, line {line} ends before the column {short[0]!r}; between fields stands "
+                "one tab.",
+                short[0],
+            )
+    return rows
 
 
 def _existing(path: Path, table: Path, line: int) -> Path:
@@ -61,19 +76,32 @@ def _existing(path: Path, table: Path, line: int) -> Path:
     return path
 
 
-def read_clips(table: Path) -> list[Clip]:
+def _rate(text: str, table: Path, line: int) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ConfigError(
+            f"{table}, line {line}: sample_rate_origin is {text!r}; write hertz as a whole number, "
+            "such as 16000.",
+            text,
+        )
+    return int(text)
+
+
+def read_clips(table: Path, must_exist: bool = True) -> list[Clip]:
     """Read a table ``path source speaker session sample_rate_origin``, paths beside the table.
 
-    Raises ConfigError naming file and line for anything missing.
+    Raises ConfigError naming file and line for anything missing; the recordings themselves are not
+    looked for unless they ``must_exist``.
     """
     columns = ("path", "source", "speaker", "session", "sample_rate_origin")
     return [
         Clip(
-            _existing(table.parent / row["path"], table, line),
+            _existing(table.parent / row["path"], table, line)
+            if must_exist
+            else table.parent / row["path"],
             row["source"],
             row["speaker"],
             row["session"],
-            int(row["sample_rate_origin"]),
+            _rate(row["sample_rate_origin"], table, line),
         )
         for line, row in enumerate(_rows(table, columns), start=2)
     ]

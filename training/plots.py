@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-_NOT_LOSSES = ("step", "audio_s_per_s", "left_s", "lr")
+_NOT_LOSSES = ("step", "audio_s_per_s", "left_s", "lr", "skipped")
 
 
 def read_log(log: Path) -> dict[str, list[tuple[int, float]]]:

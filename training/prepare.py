@@ -3,8 +3,8 @@
 A voice played faster or slower is another voice (pitch and formants move), and so is one that a
 vocoder warps, so each of them counts as a speaker of its own, and the teacher hears each afresh.
 For each the cache holds one file of 16-bit speech, one of teacher frames (float16, 50 a second,
-the layers side by side) and one of teacher embeddings; ``index.json``, written last, says where
-each clip lies.
+the layers side by side; empty from a teacher of embeddings only) and one of teacher embeddings;
+``index.json``, written last, says where each clip lies and what the cache was made of.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from streamsv.audio.gate import GateConfig, Speech, SpeechGate
 from streamsv.errors import ConfigError
 from training.manifest import Clip, read_clips
+from training.provenance import Provenance
 from training.teachers.heard import Teacher
 from training.warp import warp
 
@@ -46,8 +47,17 @@ class CachedClip:
 
 
 def load_speech(path: Path, gate: GateConfig) -> Floats:
-    """The admitted speech of one file, 16 kHz mono float32 (samples,)."""
-    pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    """The admitted speech of one file, 16 kHz mono float32 (samples,).
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    try:
+        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as sound ({error}). Convert it, or take it out of the table.",
+            str(path),
+        ) from error
     mono = pcm.mean(axis=1)
     if rate != 16_000:
         mono = soxr.resample(mono, rate, 16_000)
@@ -100,24 +110,44 @@ def prepare(
     cache: Path,
     speeds: tuple[float, ...],
     warps: tuple[tuple[float, float], ...] = (),
+    provenance: Provenance | None = None,
 ) -> None:
-    """Fill the cache; a voice that is complete is left as it is, so a killed run goes on."""
-    prepare_clips(read_clips(table), table.parent, teacher, cache, voices_of(speeds, warps))
+    """Fill the cache; a voice that is complete is left as it is, so a killed run goes on.
+
+    Raises ConfigError for a complete one that is not of this ``provenance``, where that is given.
+    """
+    clips, voices = read_clips(table), voices_of(speeds, warps)
+    prepare_clips(clips, table.parent, teacher, cache, voices, provenance)
 
 
 def prepare_clips(
-    clips: list[Clip], root: Path, teacher: Teacher, cache: Path, voices: list[Voice]
+    clips: list[Clip],
+    root: Path,
+    teacher: Teacher,
+    cache: Path,
+    voices: list[Voice],
+    provenance: Provenance | None = None,
 ) -> None:
     """As :func:`prepare`, for clips below ``root`` that are listed already."""
-    for voice in voices:
-        folder = voice.folder(cache)
-        if not (folder / "index.json").is_file():
+    folders = [voice.folder(cache) for voice in voices]
+    complete = [folder for folder in folders if (folder / "index.json").is_file()]
+    for folder in complete:
+        if provenance is not None:
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            provenance.check(folder, index)
+    for voice, folder in zip(voices, folders, strict=True):
+        if folder not in complete:
             folder.mkdir(parents=True, exist_ok=True)
-            _prepare_voice(clips, root, teacher, folder, voice)
+            _prepare_voice(clips, root, teacher, folder, voice, provenance)
 
 
 def _prepare_voice(
-    clips: list[Clip], root: Path, teacher: Teacher, folder: Path, voice: Voice
+    clips: list[Clip],
+    root: Path,
+    teacher: Teacher,
+    folder: Path,
+    voice: Voice,
+    provenance: Provenance | None,
 ) -> None:
     entries: list[CachedClip] = []
     embeddings: list[Floats] = []
@@ -138,7 +168,9 @@ def _prepare_voice(
                     "teachers of 50.",
                     answer.frame_rate,
                 )
-            heard = torch.cat(answer.layers, dim=2)[0].cpu().numpy()
+            heard = np.zeros((0, 0), np.float32)
+            if answer.layers:
+                heard = torch.cat(answer.layers, dim=2)[0].cpu().numpy()
             embedding = np.zeros(0, np.float32)
             if answer.embedding is not None:
                 embedding = answer.embedding[0].cpu().numpy()
@@ -178,6 +210,8 @@ def _prepare_voice(
         "features": int(heard.shape[1]),
         "clips": [dataclasses.asdict(entry) for entry in entries],
     }
+    if provenance is not None:
+        index |= provenance.to_index()
     temporary = folder / "index.json.part"
     temporary.write_text(json.dumps(index), encoding="utf-8")
     temporary.replace(folder / "index.json")

@@ -107,8 +107,8 @@ def embedder(network: Network, crops: int) -> Callable[[Floats], Floats]:
     """What makes one vector (d,) of a clip: the mean of the unit embeddings of its crops.
 
     The product of two such vectors is the mean of all cosines between the crops of two clips: a
-    hundred for ten crops. ``crops`` 0 hears the whole clip at once, which only a causal network
-    does.
+    hundred for ten crops. A crop is 3 s; that of a network that hears whole hops is 37 of them,
+    2.96 s. ``crops`` 0 hears the whole clip at once, which the paper's network cannot.
     """
     device = next(network.parameters()).device
     if crops == 0 and isinstance(network, PaperNetwork):
@@ -138,17 +138,18 @@ def evaluate(
 ) -> dict[str, float]:
     """EER in %, minDCF at a target prior of 0.01 and of 0.05, and how many trials.
 
-    Files are looked for below ``roots``, in order. Raises EvaluationSetError for one that is
-    nowhere.
+    Files are looked for below ``roots``, in order. Raises EvaluationSetError, before anything is
+    heard, for one that is nowhere, or for trials of one kind only.
     """
     models = models or {}
+    for wanted, kind in ((True, "target"), (False, "impostor")):
+        if all(trial.is_target is not wanted for trial in trials):
+            raise EvaluationSetError(f"The list has no {kind} trials; error rates need both.", kind)
     names = sorted({name for trial in trials for name in (trial.enroll, trial.test)})
+    files = [[_found(file, roots) for file in models.get(name, [name])] for name in names]
     vectors = []
-    for name in names:
-        heard = [
-            embed(read_stretch(_found(file, roots), 0.0, _LONGEST_S * 16_000))
-            for file in models.get(name, [name])
-        ]
+    for paths in files:
+        heard = [embed(read_stretch(path, 0.0, _LONGEST_S * 16_000)) for path in paths]
         vectors.append(np.mean(heard, axis=0))
     place = {name: number for number, name in enumerate(names)}
     matrix = np.stack(vectors)

@@ -17,8 +17,8 @@ def relational_loss(
     ``prefixes`` (batch, prefixes, d) and ``targets`` (batch, d) of unit length. Each clip is
     compared with the other clips of the batch (student with student, teacher with teacher; not
     with itself) and with ``others`` (queue, d), the teacher's embeddings of further clips, which
-    may be empty. After Park et al. 2019, "Relational Knowledge Distillation", with cosines for
-    distances.
+    may be empty; a clip that has nothing to be compared with costs nothing. After Park et al. 2019,
+    "Relational Knowledge Distillation", with cosines for distances.
     """
     batch = len(targets)
     apart = ~torch.eye(batch, dtype=torch.bool, device=targets.device)
@@ -27,6 +27,8 @@ def relational_loss(
     if len(others):
         aside = torch.einsum("ipd,qd->piq", prefixes, others) - targets @ others.t()
         errors = torch.cat([errors, aside.square()], dim=2)
+    if not errors.shape[2]:
+        return prefixes.sum() * 0.0
     return weighted(errors.mean(dim=2).t(), weights)
 
 

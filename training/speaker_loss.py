@@ -41,7 +41,8 @@ class SpeakerHead(nn.Module):
     ``sub_centers`` centers a class, the nearest counting (Deng et al. 2020), so that noisy labels
     and channels may have one of their own. ``class_weights`` (classes,) or ``None``. The centers
     begin at ``start`` (classes, dim), where a distilled student's embeddings lie already, or at
-    random.
+    random. Sub-centers that began at one place would share every gradient and stay one; all but
+    the first are therefore moved by 0.01 of their length.
     """
 
     class_weights: Tensor | None
@@ -60,7 +61,7 @@ class SpeakerHead(nn.Module):
         nn.init.xavier_uniform_(self.centers)
         if start is not None:
             with torch.no_grad():
-                self.centers.copy_(start.repeat_interleave(sub_centers, dim=0))
+                self.centers.copy_(_apart(start, sub_centers))
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
@@ -95,3 +96,15 @@ class SpeakerHead(nn.Module):
         if weights is not None:
             losses = losses * weights.to(losses.device).repeat(int(known.sum()))
         return (losses * each).sum() / each.sum().clamp(min=1e-6)
+
+
+def _apart(start: Tensor, sub_centers: int) -> Tensor:
+    """(classes, dim) -> (classes * sub_centers, dim): each, and copies a little beside it."""
+    classes, dim = start.shape
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(classes, sub_centers, dim, generator=generator).to(start)
+    noise[:, 0] = 0.0
+    moved: Tensor = (
+        start[:, None] + noise * (0.01 * start.norm(dim=1) / math.sqrt(dim))[:, None, None]
+    )
+    return moved.flatten(0, 1)

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamsv.errors import ConfigError
 from training.augment import Augmenter
 from training.config import AugmentConfig
+from training.manifest import Sound
 from training.telephony import fast_size
 
 NOTHING = AugmentConfig(room=0, noise=0, babble=0, equalizer=0, telephone=0, clipping=0)
@@ -92,3 +94,10 @@ def test_fast_sizes_are_smooth_and_near(least):
 @pytest.mark.parametrize("samples", [1280, 16_000, 48_640])
 def test_any_length_stays_that_length(tiny_config, samples):
     assert damaged(tiny_config, speech(2, samples), room=1.0).shape == (2, samples)
+
+
+@pytest.mark.parametrize("kind", ["noise", "room"])
+def test_a_sound_that_cannot_be_read_is_named(tmp_path, kind):
+    (tmp_path / "x.wav").write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match=r"x\.wav"):
+        Augmenter(NOTHING, [Sound(tmp_path / "x.wav", kind)])

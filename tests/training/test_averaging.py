@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.averaging import main
-from training.checkpoint import load_checkpoint, load_student
+from training.checkpoint import load_checkpoint, load_student, save_checkpoint
 from training.loop import Trainer, train
 
 
@@ -18,7 +18,7 @@ def test_the_mean_of_two_stages_loads_and_can_be_started_from(run_config, tmp_pa
     first = train(dataclasses.replace(run_config, name="first"), quiet)
     longer = dataclasses.replace(run_config.optimizer, steps=9)
     second = train(dataclasses.replace(run_config, name="second", optimizer=longer), quiet)
-    out = tmp_path / "mean.pt"
+    out = tmp_path / "runs" / "mean" / "checkpoint.pt"
     assert main([str(out), str(first), str(second)]) == 0
     one, two = load_student(first).state_dict(), load_student(second).state_dict()
     mean = load_student(out).state_dict()
@@ -36,6 +36,15 @@ def test_students_of_different_shapes_are_refused(run_config, tmp_path, capsys):
     second = train(dataclasses.replace(run_config, name="second", model=model), quiet)
     assert main([str(tmp_path / "mean.pt"), str(first), str(second)]) == 4
     assert "another shape" in capsys.readouterr().err
+    assert not (tmp_path / "mean.pt").exists()
+
+
+def test_students_of_different_kinds_are_refused(run_config, tmp_path, capsys):
+    first = train(dataclasses.replace(run_config, name="first"), quiet)
+    content = load_checkpoint(first) | {"network": "whole"}
+    save_checkpoint(tmp_path / "whole.pt", content)
+    assert main([str(tmp_path / "mean.pt"), str(first), str(tmp_path / "whole.pt")]) == 4
+    assert "one kind" in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()
 
 

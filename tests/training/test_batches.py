@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,3 +71,18 @@ def test_crops_of_every_voice_are_given_alike(source, altered, voices):
     assert (np.bincount(whose)[np.unique(whose)] == 2).all()
     assert all(pcm.shape == (len(labels), 10 * 1280) for pcm, labels in batches)
     assert all((np.abs(pcm).max(axis=1) > 0).all() for pcm, _ in batches)
+
+
+def test_a_lone_telephone_clip_has_a_target(tiny_config, tmp_path):
+    """Centered on itself it would have none, and 0 / 0 as the direction of it."""
+    data = dataclasses.replace(tiny_config.data, cache=str(tmp_path / "cache"), speeds=(1.0,))
+    shutil.copytree(Path(tiny_config.data.cache), data.cache)
+    file = Path(data.cache) / "speed-1.00" / "index.json"
+    index = json.loads(file.read_text())
+    for number, clip in enumerate(index["clips"]):
+        clip["is_telephone"] = number == 0
+    file.write_text(json.dumps(index))
+    source = CropSource(data, seed=0, speaker_share=0.5)
+    batch, _ = source.draw(0, 64, 10)
+    assert torch.allclose(batch.targets.norm(dim=1), torch.ones(64), atol=1e-5)
+    assert np.isfinite(source.bank).all()

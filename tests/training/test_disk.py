@@ -67,6 +67,60 @@ def test_short_clips_repeat_and_silence_is_left_out(tmp_path, clips):
     assert torch.allclose(long[:1000], long[96_000:97_000])
 
 
+def test_a_speaker_at_another_speed_is_another_voice(clips):
+    speeds = (1.0, 0.8)
+    source = DiskSource(clips, 0, gate=False, speeds=speeds)
+    assert source.class_sizes.tolist() == [2] * 6
+    batch = source.draw(0, 60, 25)[0]
+    assert set(batch.speakers.tolist()) == set(range(6))
+    plain = DiskSource(clips, 0, gate=False)
+    as_recorded = plain.draw(0, 60, 25)[0]
+    fast = batch.speakers % 2 == 0
+    assert torch.equal(batch.speakers // 2, as_recorded.speakers)
+    assert torch.equal(batch.pcm[fast], as_recorded.pcm[fast])
+    assert not torch.allclose(batch.pcm[~fast], as_recorded.pcm[~fast], atol=1e-2)
+
+
+def test_a_slower_crop_has_a_lower_pitch(tmp_path):
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(64_000) / 16_000)
+    soundfile.write(tmp_path / "x.wav", tone, 16_000)
+    clip = Clip(tmp_path / "x.wav", "books", "x", "1", 16_000)
+    pcm = DiskSource([clip], 0, gate=False, speeds=(0.8,)).draw(0, 1, 25)[0].pcm[0]
+    assert int(torch.fft.rfft(pcm).abs().argmax()) * 16_000 / len(pcm) == pytest.approx(800, abs=1)
+
+
+def test_source_weights_say_how_often_a_source_is_drawn(clips):
+    other = [dataclasses.replace(clip, source="calls") for clip in clips if clip.speaker == "a"]
+    source = DiskSource([*clips, *other], 0, gate=False, source_weights={"cal": 3.0})
+    drawn = torch.cat([source.draw(step, 50, 1)[0].speakers for step in range(6)])
+    assert float((drawn == 3).float().mean()) == pytest.approx(0.75, abs=0.08)
+
+
+def test_a_word_in_silence_does_not_become_a_loop(tmp_path, clips):
+    word = read_stretch(clips[0].path, 0.5, 4000)
+    pcm = np.concatenate([np.zeros(44_000, np.float32), word, np.zeros(52_000, np.float32)])
+    soundfile.write(tmp_path / "x.wav", pcm, 16_000)
+    clip = Clip(tmp_path / "x.wav", "books", "x", "1", 16_000)
+    gated = DiskSource([clip], 0, gate=True).draw(0, 4, 37)[0].pcm
+    assert (gated.abs() > 1e-3).float().mean(dim=1).max() < 0.2
+
+
+@pytest.mark.parametrize("key", ["warps", "relational_queue"])
+def test_what_only_a_cache_can_do_is_refused_without_one(run_config, key):
+    config = from_disk(run_config)
+    if key == "warps":
+        parts = {"data": dataclasses.replace(config.data, warps=((1.1, 0.9),))}
+    else:
+        parts = {"loss": dataclasses.replace(config.loss, relational=1.0, relational_queue=8)}
+    with pytest.raises(ConfigError, match=key):
+        dataclasses.replace(config, **parts)
+
+
+def test_a_cache_is_always_gated(run_config):
+    with pytest.raises(ConfigError, match=r"data\.gate"):
+        dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, gate=False))
+
+
 @pytest.mark.parametrize("content", [b"nonsense", None])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "x.wav"

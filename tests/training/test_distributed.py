@@ -39,13 +39,15 @@ def test_two_processes_lose_what_one_loses(run_config):
     file = Path(two.run_dir) / "two.yaml"
     file.write_text(yaml.safe_dump(to_mapping(two)))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, *launcher, "-m", "training", "train", str(file)],
         cwd=ROOT,
         check=True,
         timeout=300,
         capture_output=True,
+        text=True,
     )
+    assert "broadcast_buffers" not in done.stderr
     alone, together = rows_of(one), rows_of(two)
     assert len(alone) == len(together) == 20
     for first, second in zip(alone, together, strict=True):

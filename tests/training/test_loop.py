@@ -18,9 +18,15 @@ from streamsv.config import to_mapping
 from streamsv.encoder import Encoder
 from streamsv.errors import ConfigError, ModelLoadError
 from streamsv.nn.export import export
-from training.checkpoint import load_checkpoint, load_student
-from training.config import AugmentConfig, load_config
-from training.loop import Trainer, learning_rate, train
+from training.checkpoint import load_checkpoint, load_student, save_checkpoint
+from training.config import (
+    AugmentConfig,
+    DataConfig,
+    OptimizerConfig,
+    TrainConfig,
+    load_config,
+)
+from training.loop import MOST_SKIPPED, Trainer, learning_rate, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,3 +165,73 @@ def test_an_unknown_key_is_named_with_its_file(tmp_path):
     file.write_text("name: x\nloss: {embeding: 1.0}\n")
     with pytest.raises(ConfigError, match=r"x\.yaml: loss\.embeding"):
         load_config(file)
+
+
+def test_a_finished_run_that_is_trained_again_keeps_its_fitted_last_layer(run_config):
+    path = train(run_config, quiet)
+    content = load_checkpoint(path)
+    content["last_layer"] = {
+        name: content["average"][name] + 1.0 for name in ("embed.weight", "embed.bias")
+    }
+    save_checkpoint(path, content)
+    assert train(run_config, quiet) == path
+    assert same(content["last_layer"], load_checkpoint(path)["last_layer"])
+
+
+def poisoned(run_config, **changes):
+    """A trainer whose every loss is NaN."""
+    trainer = Trainer(dataclasses.replace(run_config, **changes))
+    trainer.feed.source._targets[:] = np.nan
+    return trainer
+
+
+def test_a_run_that_learns_nothing_says_so(run_config):
+    trainer = poisoned(run_config)
+    before = {name: value.clone() for name, value in trainer.student.state_dict().items()}
+    for _ in range(MOST_SKIPPED - 1):
+        trainer.advance()
+    with pytest.raises(ConfigError, match=r"not finite: .*embedding"):
+        trainer.advance()
+    assert trainer.skipped == MOST_SKIPPED
+    assert same(before, trainer.student.state_dict())
+
+
+def test_the_log_counts_the_steps_that_were_skipped(run_config):
+    train(run_config, quiet)
+    log = Path(run_config.run_dir) / run_config.name / "log.jsonl"
+    assert [json.loads(line)["skipped"] for line in log.read_text().splitlines()] == [0, 0, 0]
+
+
+def test_a_run_of_another_shape_or_optimizer_is_not_gone_on_with(run_config):
+    path = train(run_config, quiet)
+    model = dataclasses.replace(run_config.model, channel_hidden=24)
+    wider = dataclasses.replace(run_config, model=model)
+    with pytest.raises(ConfigError, match="another shape"):
+        Trainer(wider)
+    with pytest.raises(ConfigError, match="start_from"):
+        Trainer(dataclasses.replace(wider, name="wider", start_from=str(path)))
+    muon = dataclasses.replace(run_config.optimizer, method="muon")
+    with pytest.raises(ConfigError, match="optimizer"):
+        Trainer(dataclasses.replace(run_config, optimizer=muon))
+    content = load_checkpoint(path)
+    del content["optimizer"]
+    save_checkpoint(path, content)
+    with pytest.raises(ConfigError, match="start_from"):
+        Trainer(run_config)
+
+
+@pytest.mark.parametrize("key", ["threads", "checkpoint_every", "log_every"])
+def test_nothing_can_be_done_every_zero_steps_or_by_zero_threads(key):
+    with pytest.raises(ConfigError, match=key):
+        TrainConfig(name="x", **{key: 0})
+
+
+def test_values_that_no_run_can_have_are_named():
+    with pytest.raises(ConfigError, match=r"data\.speeds"):
+        DataConfig(speeds=())
+    with pytest.raises(ConfigError, match=r"data\.speeds"):
+        DataConfig(speeds=(0.0,))
+    with pytest.raises(ConfigError, match=r"optimizer\.steps"):
+        OptimizerConfig(steps=0)
+    with pytest.raises(ConfigError, match=r"optimizer\.shape_shares"):
+        OptimizerConfig(shape_shares=(0.0, 0.0))

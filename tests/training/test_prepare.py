@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from streamsv.audio.gate import GateConfig
 from streamsv.errors import ConfigError
+from training.batches import CropSource
+from training.config import TeacherConfig
 from training.manifest import read_clips, read_sounds
 from training.prepare import CachedClip, Voice, load_speech, prepare
+from training.provenance import provenance_of
 from training.teachers import OnnxTeacher, kaldi_filterbanks
 
 
@@ -98,3 +103,102 @@ def test_a_missing_file_is_named_with_its_line(tmp_path):
 def test_a_model_that_is_no_teacher_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no teacher"):
         OnnxTeacher(tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [("x.wav\tbooks\ta\t1\t16k", r"line 2.*16k"), ("x.wav\tbooks\ta", r"line 2.*session")],
+)
+def test_a_bad_row_is_named_with_its_line(tmp_path, row, word):
+    (tmp_path / "x.wav").write_bytes(b"")
+    table = tmp_path / "train.tsv"
+    table.write_text(f"path\tsource\tspeaker\tsession\tsample_rate_origin\n{row}\n")
+    with pytest.raises(ConfigError, match=word):
+        read_clips(table)
+
+
+def test_a_recording_that_is_none_is_named(tmp_path):
+    (tmp_path / "x.wav").write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match=r"x\.wav"):
+        load_speech(tmp_path / "x.wav", GateConfig())
+
+
+@pytest.fixture
+def own_cache(tiny_config, tmp_path):
+    """A cache of one voice that knows what it was made of, with the configuration's parts."""
+    data = dataclasses.replace(tiny_config.data, cache=str(tmp_path / "cache"), speeds=(1.0,))
+    fill(data, tiny_config.teacher)
+    return data, tiny_config.teacher
+
+
+def fill(data, teacher):
+    network = OnnxTeacher(Path(teacher.path))
+    made_of = provenance_of(data, teacher)
+    prepare(Path(data.clips), network, Path(data.cache), data.speeds, provenance=made_of)
+
+
+def another_teacher(teacher, folder):
+    """The same file but for a note in it."""
+    folder.mkdir()
+    model = onnx.load(teacher.path)
+    model.doc_string = "another"
+    path = folder / Path(teacher.path).name
+    onnx.save(model, str(path))
+    return TeacherConfig(str(path))
+
+
+def test_another_teacher_does_not_pass_for_the_one_of_the_cache(own_cache, tmp_path):
+    data, teacher = own_cache
+    other = another_teacher(teacher, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"teacher\.onnx"):
+        fill(data, other)
+    with pytest.raises(ConfigError, match=r"data\.cache"):
+        CropSource(data, 0, 0.5, teacher=other)
+    layers = TeacherConfig(teacher.path, layers=(2,))
+    with pytest.raises(ConfigError, match=r"teacher\.layers"):
+        CropSource(data, 0, 0.5, teacher=layers)
+
+
+def test_a_teacher_and_clips_that_have_moved_are_still_the_same(own_cache, tmp_path):
+    data, _ = own_cache
+    moved = tmp_path / "moved"
+    shutil.copytree(Path(data.clips).parent, moved, ignore=shutil.ignore_patterns("cache", "runs"))
+    there = dataclasses.replace(data, clips=str(moved / "train.tsv"))
+    assert len(CropSource(there, 0, 0.5, teacher=TeacherConfig(str(moved / "teacher.onnx")))) == 6
+    gone = dataclasses.replace(data, clips=str(tmp_path / "nowhere.tsv"))
+    assert len(CropSource(gone, 0, 0.5, teacher=TeacherConfig("nowhere/teacher.onnx"))) == 6
+
+
+def test_another_list_of_clips_is_not_what_the_cache_holds(own_cache, tmp_path):
+    data, teacher = own_cache
+    longer = Path(data.clips).with_name("longer.tsv")
+    rows = Path(data.clips).read_text().splitlines()
+    longer.write_text("\n".join([*rows, rows[-1]]) + "\n")
+    with pytest.raises(ConfigError, match="another list of clips"):
+        CropSource(dataclasses.replace(data, clips=str(longer)), 0, 0.5, teacher=teacher)
+
+
+def test_a_cache_from_before_it_knew_what_it_was_made_of_is_accepted(own_cache, tmp_path):
+    data, teacher = own_cache
+    file = Voice(speed=1.0).folder(Path(data.cache)) / "index.json"
+    index = json.loads(file.read_text())
+    for key in ("teacher_file", "teacher_digest", "teacher_layers", "clips_digest"):
+        del index[key]
+    file.write_text(json.dumps(index))
+    other = another_teacher(teacher, tmp_path / "other")
+    assert len(CropSource(data, 0, 0.5, teacher=other)) == 6
+
+
+def test_a_teacher_of_embeddings_only_fills_a_cache_without_frames(own_cache, tmp_path):
+    data, teacher = own_cache
+    model = onnx.load(teacher.path)
+    del model.graph.output[1]
+    onnx.save(model, str(tmp_path / "plain.onnx"))
+    plain = TeacherConfig(str(tmp_path / "plain.onnx"))
+    data = dataclasses.replace(data, cache=str(tmp_path / "plain"))
+    fill(data, plain)
+    source = CropSource(data, 0, 0.5, with_frames=False, teacher=plain)
+    assert source.layers == ()
+    batch, _ = source.draw(0, 4, 10)
+    assert batch.frames.shape == (4, 0, 0)
+    assert batch.targets.shape == (4, 16)

@@ -114,6 +114,21 @@ def test_a_file_that_is_nowhere_is_named(tmp_path):
         evaluate(color, TRIALS, [tmp_path])
 
 
+def test_a_list_that_cannot_be_scored_is_refused_before_anything_is_heard(tmp_path):
+    heard = []
+
+    def embed(pcm):
+        heard.append(pcm)
+        return color(pcm)
+
+    folder = sounds(tmp_path)
+    with pytest.raises(EvaluationSetError, match=r"z9\.wav"):
+        evaluate(embed, [*TRIALS, Trial("a1.wav", "z9.wav", True)], [folder])
+    with pytest.raises(EvaluationSetError, match="no impostor"):
+        evaluate(embed, TRIALS[:2], [folder])
+    assert heard == []
+
+
 def test_ten_crops_are_scored_by_the_mean_of_a_hundred_cosines(tiny_config):
     torch.manual_seed(0)
     network = CausalNetwork(tiny_config.model).eval()

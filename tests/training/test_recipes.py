@@ -76,6 +76,24 @@ def streaming(tiny_config, recipe, tmp_path, **changes):
     )
 
 
+def test_the_recipe_for_trying_things_out_needs_nothing_but_a_clone(tmp_path):
+    root = RECIPES.parents[1]
+    content = yaml.safe_load((RECIPES / "smoke.yaml").read_text())
+    content["data"]["cache"] = str(tmp_path / "cache")
+    content |= {"run_dir": str(tmp_path), "threads": 1}
+    content["optimizer"] |= {"steps": 3, "warmup": 1}
+    file = tmp_path / "smoke.yaml"
+    file.write_text(yaml.safe_dump(content))
+    for stage in ("prepare", "train", "discriminate", "export"):
+        command = [sys.executable, "-m", "training", stage, str(file)]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert load_checkpoint(tmp_path / "smoke" / "checkpoint.pt")["step"] == 3
+    assert (tmp_path / "smoke" / "model.onnx").is_file()
+    named = [content["data"]["clips"], content["teacher"]["path"]]
+    assert all((root / path).is_file() and ".." not in path for path in named)
+
+
 def test_one_full_step_of_the_papers_recipe_on_real_speech(tiny_config, tmp_path, save_wavlm):
     _, path = save_wavlm("microsoft", large=True)
     teacher = TeacherConfig(str(path), layers=(1, 2, 3))

@@ -22,6 +22,14 @@ def test_voices_that_stand_as_the_teacher_has_them_cost_nothing():
     assert relational_loss(turned, targets, NONE) == pytest.approx(0.0, abs=1e-10)
 
 
+def test_a_clip_alone_costs_nothing_and_gives_no_nan():
+    prefixes = units(1, 2, 8, seed=1).requires_grad_()
+    loss = relational_loss(prefixes, units(1, 8), NONE)
+    loss.backward()
+    assert float(loss) == 0.0
+    assert (prefixes.grad == 0.0).all()
+
+
 def test_the_relational_loss_by_hand():
     targets, prefixes, others = units(3, 8), units(3, 2, 8, seed=1), units(4, 8, seed=2)
     total = 0.0

@@ -93,3 +93,17 @@ def test_gradients_are_finite_where_an_embedding_meets_its_center():
     speakers(z, torch.arange(3), 0.2, 30.0, 2, 0.1).backward()
     assert torch.isfinite(z.grad).all()
     assert torch.isfinite(speakers.centers.grad).all()
+
+
+def test_sub_centers_that_begin_at_one_place_part_ways():
+    start = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(4)), dim=1)
+    speakers = SpeakerHead(8, 3, sub_centers=2, start=start)
+    before = speakers.centers.detach().reshape(3, 2, 8).clone()
+    assert torch.equal(before[:, 0], start)
+    assert ((before[:, 1] - start).norm(dim=1) < 0.03).all()
+    z = F.normalize(torch.randn(12, 1, 8, generator=torch.Generator().manual_seed(5)), dim=2)
+    optimizer = torch.optim.SGD(speakers.parameters(), lr=0.1)
+    speakers(z, torch.arange(3).repeat(4), 0.2, 30.0, 0, 0.0).backward()
+    optimizer.step()
+    moved = speakers.centers.detach().reshape(3, 2, 8) - before
+    assert ((moved[:, 0] - moved[:, 1]).norm(dim=1) > 1e-3).all()

@@ -37,7 +37,8 @@ class OnnxTeacher:
     """Any ONNX speaker encoder that takes Kaldi filterbanks, such as CAM++.
 
     Input ``feats`` (batch, frames, 80); outputs ``embedding`` (batch, dimension) and, for
-    frame-level targets, ``frames`` (batch, about frames / 2, features), 50 a second.
+    frame-level targets, ``frames`` (batch, about frames / 2, features), 50 a second. Without
+    ``frames`` it is a teacher of embeddings only.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -50,23 +51,31 @@ class OnnxTeacher:
         options.intra_op_num_threads = threads
         self.name = path.stem
         self._session = ort.InferenceSession(str(path), options)
+        inputs = [put.name for put in self._session.get_inputs()]
         outputs = [output.name for output in self._session.get_outputs()]
-        for name in ("embedding", "frames"):
-            if name not in outputs:
+        for kind, name, names in (("input", "feats", inputs), ("output", "embedding", outputs)):
+            if name not in names:
                 raise ConfigError(
-                    f"The teacher {path} has no output {name!r}; it has {', '.join(outputs)}.",
+                    f"The teacher {path} has no {kind} {name!r}; it has {', '.join(names)}. See "
+                    "training/README.md, the teacher.",
                     name,
                 )
+        self._outputs = ["embedding"] + ["frames"] * ("frames" in outputs)
 
     def __call__(self, pcm: Floats) -> tuple[Floats, Floats]:
-        """``pcm`` float32 (samples,) -> embedding (dimension,), frames (frames, features)."""
-        banks = kaldi_filterbanks(pcm)
-        embedding, frames = self._session.run(["embedding", "frames"], {"feats": banks[None]})
-        return np.asarray(embedding[0], np.float32), np.asarray(frames[0], np.float32)
+        """``pcm`` float32 (samples,) -> embedding (dimension,), frames (frames, features).
+
+        The frames of a teacher of embeddings only are (0, 0).
+        """
+        answers = self._session.run(self._outputs, {"feats": kaldi_filterbanks(pcm)[None]})
+        embedding, *frames = [np.asarray(answer[0], np.float32) for answer in answers]
+        return embedding, frames[0] if frames else np.zeros((0, 0), np.float32)
 
     def hear(self, pcm: Tensor) -> Heard:
-        """(batch, samples) -> the embeddings, and the one layer that the file gives."""
+        """(batch, samples) -> the embeddings, and the one layer that the file gives, if any."""
         answers = [self(clip.detach().cpu().numpy()) for clip in pcm]
         embedding = torch.from_numpy(np.stack([answer[0] for answer in answers]))
+        if "frames" not in self._outputs:
+            return Heard(embedding.to(pcm.device), ())
         frames = torch.from_numpy(np.stack([answer[1] for answer in answers]))
         return Heard(embedding.to(pcm.device), (frames.to(pcm.device),))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from urllib.error import URLError
 
+import onnx
 import pytest
 import torch
 
@@ -88,6 +90,23 @@ def test_an_onnx_teacher_hears_a_batch_as_it_hears_each_clip(tiny_config):
     embedding, frames = OnnxTeacher(Path(tiny_config.teacher.path))(pcm[1].numpy())
     assert torch.allclose(heard.embedding[1], torch.from_numpy(embedding))
     assert torch.allclose(heard.layers[0][1], torch.from_numpy(frames))
+
+
+def test_a_frame_loss_wants_a_teacher_with_frames(run_config, tmp_path):
+    model = onnx.load(run_config.teacher.path)
+    del model.graph.output[1]
+    onnx.save(model, str(tmp_path / "plain.onnx"))
+    teacher = TeacherConfig(str(tmp_path / "plain.onnx"))
+    heard = load_teacher(teacher).hear(torch.zeros(2, 16_000))
+    assert heard.layers == ()
+    assert heard.embedding.shape == (2, 16)
+    loss = dataclasses.replace(run_config.loss, frames=0.0, posterior=0.0)
+    data = dataclasses.replace(run_config.data, stream=True)
+    config = dataclasses.replace(run_config, teacher=teacher, data=data, loss=loss)
+    assert set(Trainer(config).advance()) == {"embedding", "lr"}
+    hidden = dataclasses.replace(config, loss=dataclasses.replace(loss, hidden=1.0), name="hidden")
+    with pytest.raises(ConfigError, match="no frames"):
+        Trainer(hidden)
 
 
 def test_a_student_of_before_teaches_with_its_averaged_weights(run_config):
