@@ -29,6 +29,9 @@ from streamsv.server.results import ENDED, ONGOING, Result
 from streamsv.server.streams import Said, Stream, said
 from streamsv.server.worker import Worker
 
+STOPPED = "stopped"
+"""The ``end_reason`` of a session whose client said ``stop``."""
+
 
 class Connection(Protocol):
     """The socket that a call's events go to."""
@@ -272,6 +275,7 @@ class Call:
         self.ended_at = _now()
         self.end_reason = self.end_reason or "failed"
         self.stream = None
+        self._result.end()
         if why.error is not None:
             self.end_reason = "failed"
             self._error = why.error.to_dict()

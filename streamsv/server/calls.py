@@ -20,7 +20,7 @@ from streamsv.events import EnrollmentCompleted, ScoreUpdated
 from streamsv.server import closing
 from streamsv.server.access import Principal
 from streamsv.server.admission import Admission
-from streamsv.server.call import Call, Connection
+from streamsv.server.call import STOPPED, Call, Connection
 from streamsv.server.closing import Closing
 from streamsv.server.config import ServeConfig
 from streamsv.server.limits import Limits
@@ -169,6 +169,18 @@ class Calls:
             self._let_go(call, Closing(closing.DONE))
             self._forget(call)
 
+    def finish(self, call: Call, reason: str, why: Closing | None = None) -> None:
+        """:meth:`Call.finish`; an enrollment that ends other than by ``stop`` is cancelled.
+
+        Who broke off has not agreed to a voiceprint of what was heard until then.
+        """
+        if call.mode == "enroll" and reason != STOPPED:
+            if call.end_reason is None:
+                call.end_reason = reason
+                self._let_go(call, why or Closing(closing.DONE))
+            return
+        call.finish(reason, why)
+
     def fail(self, call: Call, why: Closing) -> None:
         """End the call here and now."""
         self._let_go(call, why)
@@ -230,13 +242,18 @@ class Calls:
     def _end_if_due(self, call: Call, now: float) -> None:
         media = self._config.media
         if call.dropped_at is not None and now - call.dropped_at > media.resume_s:
-            call.finish("connection_lost")
+            self.finish(call, "connection_lost")
         elif now - call.opened_at > media.session_s:
             sentence = f"a session lasts {media.session_s:g} s at most."
-            call.finish("too_long", closing.closed(closing.TOO_LONG, "too_long", sentence))
+            why = closing.closed(closing.TOO_LONG, "too_long", sentence)
+            self.finish(call, "too_long", why)
 
     async def _end_enrollment(self, call: Call, report: Report) -> None:
-        """The voiceprint is stored before anybody is told that there is one."""
+        """The voiceprint is stored before anybody is told that there is one; none is stored of a
+        session that was not stopped.
+        """
+        if call.end_reason != STOPPED or not call.is_live:
+            return  # it was ended on another way meanwhile, and told so
         session = report.stream.session
         is_completed = any(isinstance(each.event, EnrollmentCompleted) for each in report.said)
         why = call.closing or Closing(closing.DONE)

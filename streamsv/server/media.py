@@ -17,6 +17,7 @@ from starlette.routing import WebSocketRoute
 from streamsv.errors import ProtocolError, StreamsvError
 from streamsv.server import closing, wire
 from streamsv.server.access import Principal
+from streamsv.server.call import STOPPED
 from streamsv.server.calls import Call
 from streamsv.server.closing import Closing
 from streamsv.server.door import (
@@ -184,7 +185,7 @@ class MediaSocket:
             return call.put_gap(message.ms)
         if not isinstance(message, DtmfMessage):
             self._acknowledge(call)
-            call.finish("stopped")
+            self._parts.calls.finish(call, STOPPED)
         return True
 
     def _acknowledge(self, call: Call) -> None:
@@ -252,8 +253,10 @@ class MediaSocket:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                if message.get("code") == closing.DONE and self._call is not None:
-                    self._call.finish("closed")
+                call = self._call
+                # Another connection may have taken the session over: then it is not this one's.
+                if message.get("code") == closing.DONE and call and call.connection is self:
+                    self._parts.calls.finish(call, "closed")
                 return
             data = message.get("bytes")
             self.hear(message["text"] if data is None else data)
