@@ -15,6 +15,9 @@ from streamsv.server.tickets import Ticket, Tickets
 LOCAL_KEY_ID = "local"
 """Stands for everybody on this machine while no key was ever made."""
 
+RECHECK_S = 15.0
+"""How often it is looked whether the key of who holds a connection was revoked."""
+
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 

@@ -17,7 +17,7 @@ from typing import Any
 from streamsv.engine import EnrollmentSession
 from streamsv.errors import AuthenticationError, ProtocolError, ResumeWindowOver
 from streamsv.events import EnrollmentCompleted, ScoreUpdated
-from streamsv.server import closing
+from streamsv.server import background, closing
 from streamsv.server.access import Principal
 from streamsv.server.admission import Admission
 from streamsv.server.call import STOPPED, Call, Connection
@@ -193,7 +193,8 @@ class Calls:
                 self._let_go(call, closing.because_of(error, call.session_id))
 
     def keep_task(self, work: asyncio.Future[Any]) -> None:
-        """Wait for ``work`` before the server ends."""
+        """Wait for ``work`` before the server ends, and log an error that it ends by."""
+        background.watch("Work for a session", work)
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
 
@@ -203,25 +204,36 @@ class Calls:
             call = self._by_stream.get(report.stream)
             if call is None:
                 continue
-            if report.is_over and report.failure is None and call.mode == "enroll":
-                self._spawn(self._end_enrollment(call, report))
-                continue
-            self._tell(call, report.said)
-            if report.failure is not None:
-                self._let_go(call, closing.because_of(report.failure, call.session_id))
-            elif report.is_over:
-                self._let_go(call, call.closing or Closing(closing.DONE))
-            else:
-                call.go_on()
+            try:
+                self._take(call, report)
+            except Exception as error:  # noqa: BLE001 - a call fails alone, whatever it was
+                self._let_go(call, closing.because_of(error, call.session_id))
+
+    def _take(self, call: Call, report: Report) -> None:
+        if report.is_over and report.failure is None and call.mode == "enroll":
+            self._spawn(self._end_enrollment(call, report))
+            return
+        self._tell(call, report.said)
+        if report.failure is not None:
+            self._let_go(call, closing.because_of(report.failure, call.session_id))
+        elif report.is_over:
+            self._let_go(call, call.closing or Closing(closing.DONE))
+        else:
+            call.go_on()
 
     async def sweep(self) -> None:
         """End what has waited, idled or lasted too long, and forget what is old; for ever."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
+
+        async def look() -> None:
             now = time.monotonic()
             for call in self.live:
-                self._end_if_due(call, now)
+                try:
+                    self._end_if_due(call, now)
+                except Exception as error:  # noqa: BLE001 - the others are due all the same
+                    self._let_go(call, closing.because_of(error, call.session_id))
             self._forget_old(now)
+
+        await background.repeat("Ending calls that are due", _SWEEP_S, look)
 
     async def drain(self, limit_s: float) -> None:
         """No new sessions; wait for the live ones, at most ``limit_s``, then close them 1012."""
@@ -293,7 +305,10 @@ class Calls:
         if why.error is not None:
             self._publish(call, why.error.to_dict())
         for callback in self._end_callbacks:
-            callback(call)
+            try:
+                callback(call)
+            except Exception:
+                log.exception("A listener failed on the end of session %s.", call.session_id)
 
     def _forget_old(self, now: float) -> None:
         ended = [call for call in self._calls.values() if call.ended_mono is not None]

@@ -15,7 +15,7 @@ import time
 from starlette.routing import WebSocketRoute
 
 from streamsv.errors import ProtocolError, StreamsvError
-from streamsv.server import closing, wire
+from streamsv.server import background, closing, wire
 from streamsv.server.access import Principal
 from streamsv.server.call import STOPPED
 from streamsv.server.calls import Call
@@ -99,8 +99,8 @@ class MediaSocket:
         call = await self._begin()
         if call is None:
             return
-        writer = asyncio.create_task(self._write())
-        watch = asyncio.create_task(self._watch(call))
+        writer = background.begin("The writer of a media socket", self._write())
+        watch = background.begin("The watch over a media socket", self._watch(call))
         try:
             if self._wire is not None:
                 self._wire.tap(self.hear)

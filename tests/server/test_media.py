@@ -220,3 +220,21 @@ def test_the_observers_socket_carries_the_same_events_and_no_token(
     assert watched.code == 1000
     assert desk.plain(watched.events) == desk.plain(heard.events)
     assert "resume_token" not in json.dumps(watched.events)
+
+
+def test_a_listener_that_fails_on_the_end_of_a_call_keeps_no_other_from_hearing_of_it(
+    serve: Any, desk: Any
+) -> None:
+    live = serve()
+    ended: list[str] = []
+
+    def fail(_call: Any) -> None:
+        raise RuntimeError("a listener failed")
+
+    live.parts.calls.on_end(fail)
+    live.parts.calls.on_end(lambda call: ended.append(call.session_id))
+    for _ in range(2):
+        heard = asyncio.run(desk.whole_call(live, desk.start_of(MULAW, "alice"), b"\xff" * 800))
+        assert heard.code == 1000
+        assert heard.events[0]["session_id"] == ended[-1]
+    assert live.parts.calls.live == []
