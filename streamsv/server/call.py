@@ -154,9 +154,12 @@ class Call:
             self._inbox.put_end()
             self._wake()
 
-    def attach(self, connection: Connection, last_seq: int) -> list[str]:
+    def attach(self, connection: Connection, last_seq: int, shown: str | None = None) -> list[str]:
         """From now on events go to ``connection``: the texts to begin with, ``session_started``
         and all after ``last_seq``. A connection that the call had before is closed.
+
+        ``shown`` is the token that ``connection`` came with. It stays good beside the new one until
+        :meth:`confirm`: if the answer does not arrive, it is the only one that the client has.
 
         Raises ResumeWindowOver if events after ``last_seq`` are no longer kept.
         """
@@ -177,11 +180,12 @@ class Call:
             )
         self.connection = connection
         self.dropped_at = None
-        self.tokens = [*self.tokens[-1:], secrets.token_urlsafe(32)]
+        new = secrets.token_urlsafe(32)
+        self.tokens = [new] if shown is None else [shown, new]
         started = {
             **self._first_fields,
             "session_id": self.session_id,
-            "resume_token": self.tokens[-1],
+            "resume_token": new,
             "received_samples": self.received_frames,
             **self.terms,
         }

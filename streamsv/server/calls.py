@@ -24,7 +24,7 @@ from streamsv.server.call import STOPPED, Call, Connection
 from streamsv.server.closing import Closing
 from streamsv.server.config import ServeConfig
 from streamsv.server.limits import Limits
-from streamsv.server.messages import Start
+from streamsv.server.messages import Resume, Start
 from streamsv.server.opening import Opener
 from streamsv.server.streams import Said, Stream
 from streamsv.server.worker import Report, Workers
@@ -149,10 +149,13 @@ class Calls:
             raise ProtocolError("audio: a session is resumed in the mode and format it began in.")
         return call
 
-    def attach(self, call: Call, connection: Connection, last_seq: int) -> list[str]:
+    def attach(self, call: Call, connection: Connection, resume: Resume | None) -> list[str]:
         """:meth:`Call.attach`; the tokens that are good from now on are known here."""
         before = list(call.tokens)
-        texts = call.attach(connection, last_seq)
+        if resume is None:
+            texts = call.attach(connection, 0)
+        else:
+            texts = call.attach(connection, resume.last_seq, resume.token)
         self._update_tokens(call, before)
         return texts
 

@@ -225,7 +225,6 @@ class MediaSocket:
         calls = self._parts.calls
         if start.resume is not None:
             call = calls.resume(start, self._principal)
-            last_seq = start.resume.last_seq
         elif calls.is_draining:
             self._parts.metrics.refused("draining")
             sentence = "the server restarts; open another connection soon."
@@ -233,13 +232,12 @@ class MediaSocket:
             return None
         else:
             call = await calls.open(start, self._principal, self._peer)
-            last_seq = 0
         self._call = call
         self._frame_bytes = call.start.audio.bytes_per_frame
         self._acknowledged = call.received_frames
         self._ack_every = call.start.audio.sample_rate
         self._heard_at = time.monotonic()
-        self._outgoing.extend(calls.attach(call, self, last_seq))
+        self._outgoing.extend(calls.attach(call, self, start.resume))
         self._news.set()
         if not call.is_live:
             self.close(call.closing or Closing(closing.DONE))

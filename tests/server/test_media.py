@@ -238,3 +238,31 @@ def test_a_listener_that_fails_on_the_end_of_a_call_keeps_no_other_from_hearing_
         assert heard.code == 1000
         assert heard.events[0]["session_id"] == ended[-1]
     assert live.parts.calls.live == []
+
+
+def test_a_token_survives_any_number_of_resumes_that_break(serve: Any, desk: Any) -> None:
+    live = serve()
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            token = json.loads(await socket.recv())["resume_token"]
+            socket.transport.abort()
+        resume = {"token": token, "last_seq": 1}
+        for _ in range(4):  # each answer is lost: the client knows of no other token
+            async with live.open() as socket:
+                await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+                first = json.loads(await socket.recv())
+                assert first["type"] == "session_started", first
+                socket.transport.abort()
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+            await socket.send('{"type": "stop"}')
+            heard = await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+        async with live.open() as socket:  # now that the client has spoken, it is used up
+            await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+            return heard, await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+
+    heard, late = asyncio.run(run())
+    assert heard.code == 1000
+    assert late.code == 4412
