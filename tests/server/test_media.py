@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -266,3 +267,27 @@ def test_a_token_survives_any_number_of_resumes_that_break(serve: Any, desk: Any
     heard, late = asyncio.run(run())
     assert heard.code == 1000
     assert late.code == 4412
+
+
+def test_who_comes_back_to_a_session_that_failed_meanwhile_is_told_so(
+    serve: Any, desk: Any
+) -> None:
+    live = serve()
+    floats = AudioFormat("f32le", 16_000)
+    start = desk.start_of(floats, "alice")
+
+    async def run() -> tuple[Any, Any]:
+        async with live.open() as socket:
+            await socket.send(start)
+            token = json.loads(await socket.recv())["resume_token"]
+            await socket.send(struct.pack("<f", float("nan")) * 320)
+            failed = await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+        async with live.open() as socket:
+            resume = {"token": token, "last_seq": 1}
+            await socket.send(desk.start_of(floats, "alice", resume=resume))
+            return failed, await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+
+    failed, told = asyncio.run(run())
+    assert (failed.code, failed.events[-1]["code"]) == (1007, "unsupported_audio")
+    assert (told.code, told.reason) == (failed.code, failed.reason)
+    assert told.events[-1] == failed.events[-1]
