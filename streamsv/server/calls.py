@@ -169,6 +169,8 @@ class Calls:
         """End the call if it is live, and forget all about it."""
         call = self._calls.get(session_id)
         if call is not None:
+            if call.is_live:
+                call.end_reason = "deleted"
             self._let_go(call, Closing(closing.DONE))
             self._forget(call)
 

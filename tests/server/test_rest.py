@@ -384,3 +384,22 @@ def test_a_page_elsewhere_cannot_use_a_server_without_keys(serve: Callable[..., 
     assert ask(live, "GET", "/v1/voiceprints").status == 200
     assert ask(live, "GET", "/v1/voiceprints", Origin="null").status == 403
     assert ask(live, "GET", "/v1/voiceprints", Host="evil.example").status == 403
+
+
+def test_a_live_session_that_is_deleted_ends_as_deleted_and_not_as_failed(
+    serve: Callable[..., Any], desk: Any
+) -> None:
+    live = serve()
+    ended: list[dict[str, Any]] = []
+    live.parts.calls.on_end(lambda call: ended.append(call.result()))
+
+    async def run() -> Any:
+        async with live.open() as media:
+            await media.send(desk.start_of(desk_format(), "alice"))
+            first = json.loads(await media.recv())
+            path = f"/v1/sessions/{first['session_id']}"
+            assert (await asyncio.to_thread(ask, live, "DELETE", path)).status == 204
+            return await asyncio.wait_for(desk.read_to_end(media, desk.Heard([first])), 5)
+
+    assert asyncio.run(run()).code == 1000
+    assert [(each["status"], each["end_reason"]) for each in ended] == [("ended", "deleted")]
