@@ -110,17 +110,20 @@ class Calls:
     async def open(self, start: Start, principal: Principal, peer: str) -> Call:
         """A new call. Raises CapacityError, UnknownSpeaker and what else forbids it."""
         principal.require(start.scope)
-        self._admission.admit(len(self._live) + self._opening)
         with contextlib.ExitStack() as releases:
             releases.enter_context(self._limits.session(principal, peer))
+            admitted = self._admission.admit(len(self._live) + self._opening)
             self._opening += 1
             try:
                 loop = asyncio.get_running_loop()
                 opened = await loop.run_in_executor(self.blocking, self._opener.open, start)
+                worker = self._workers.idlest()
+                call = Call(start, principal, peer, opened, worker, self._config)
+            except BaseException:
+                self._admission.take_back(admitted)
+                raise
             finally:
                 self._opening -= 1
-            worker = self._workers.idlest()
-            call = Call(start, principal, peer, opened, worker, self._config)
             call.releases = releases.pop_all()
         self._calls[call.session_id] = call
         self._live[call.session_id] = call
