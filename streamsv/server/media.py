@@ -147,6 +147,12 @@ class MediaSocket:
         call = self._call
         if self._closing is not None or call is None:
             return
+        try:
+            self._hear(call, message)
+        except Exception as error:  # noqa: BLE001 - the call fails, is told so, and the log has it
+            self._parts.calls.fail(call, closing.because_of(error, call.session_id))
+
+    def _hear(self, call: Call, message: bytes | str) -> None:
         self._heard_at = read_at = time.monotonic()
         if not self._is_confirmed:
             self._is_confirmed = True

@@ -127,7 +127,8 @@ def parse_message(text: str, limits: MediaConfig) -> GapMessage | DtmfMessage | 
             return GapMessage(_gap_ms(fields.get("ms")))
         case "dtmf":
             _refuse_unknown(fields, frozenset(("type", "digit")))
-            if fields.get("digit") not in _DTMF:
+            digit = fields.get("digit")
+            if not isinstance(digit, str) or digit not in _DTMF:
                 # The digit is not repeated: it may be part of a card number.
                 raise ProtocolError("digit: must be one of 0 to 9, *, #, A to D.", None)
             return DtmfMessage()

@@ -78,6 +78,12 @@ def test_a_wrong_first_message_is_answered_with_its_code_and_the_field(
         ('{"type": "gap", "ms": 0}', 1007, "ms"),
         ('{"type": "gap", "ms": NaN}', 1007, "protocol"),
         ('{"type": "dtmf", "digit": "55"}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": ["5"]}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": {}}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": ""}', 1007, "digit"),
+        ('{"type": "dtmf"}', 1007, "digit"),
+        ('{"type": ["stop"]}', 1007, "type"),
+        ('{"type": "gap", "ms": [1]}', 1007, "ms"),
         ('{"type": "pause"}', 1007, "type"),
         (b"\x00" * 300_000, 1009, ""),
     ],
@@ -158,3 +164,25 @@ def test_nothing_of_a_call_is_kept_once_its_time_is_over(serve: Any, desk: Any) 
     assert (list(calls), calls.live, calls._by_token, calls._by_stream) == ([], [], {}, {})
     assert live.parts.limits.in_use("sessions") == 0
     assert live.parts.limits.in_use("connections") == 0
+
+
+def test_a_message_that_we_fail_on_ends_its_call_with_1011_and_an_id_that_is_in_the_log(
+    serve: Any, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = serve()
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(starting())
+            first = json.loads(await socket.recv())
+            (call,) = live.parts.calls.live
+            call._inbox = None  # a fault of ours that no message can cause
+            await socket.send(b"\xff" * 160)
+            return await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([first])), 5)
+
+    heard = asyncio.run(run())
+    assert (heard.code, heard.events[-1]["code"]) == (1011, "server")
+    assert any(heard.events[-1]["value"] in record.getMessage() for record in caplog.records)
+    (call,) = live.parts.calls
+    assert (call.result()["status"], call.result()["end_reason"]) == ("ended", "failed")
+    assert live.parts.calls.live == []
