@@ -64,6 +64,11 @@ class MediaConfig:
         The largest message, and the largest whole of a fragmented one; larger is close 1009.
     max_json_bytes, max_json_depth:
         Bounds of a text message.
+    max_control_bytes:
+        The largest text message after ``start``; larger is close 1007.
+    controls_at_once, controls_per_s:
+        Text messages after ``start`` that are read as they come, and how many a second when there
+        are more: the socket is not read meanwhile, and nothing is lost.
     max_speakers:
         Voiceprints that one session may claim.
     max_candidates:
@@ -84,6 +89,9 @@ class MediaConfig:
     max_message_bytes: int = 262_144
     max_json_bytes: int = 16_384
     max_json_depth: int = 8
+    max_control_bytes: int = 512
+    controls_at_once: int = 200
+    controls_per_s: float = 50.0
     max_speakers: int = 50
     max_candidates: int = 1000
     max_unsent_bytes: int = 1_048_576

@@ -32,6 +32,7 @@ from streamsv.server.door import (
     who_asks,
 )
 from streamsv.server.messages import DtmfMessage, GapMessage, parse_message, parse_start
+from streamsv.server.pace import Pace
 from streamsv.server.parts import Parts
 from streamsv.server.streams import Said
 
@@ -87,7 +88,9 @@ class MediaSocket:
         self._acknowledged = 0
         self._ack_every = 0
         self._is_confirmed = False
-        self._is_held = False
+        self._is_full = False
+        self._pace = Pace(self._media.controls_per_s, self._media.controls_at_once)
+        self._rest: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._closing: Closing | None = None
         self._outgoing: collections.deque[str | Said] = collections.deque()
@@ -107,6 +110,8 @@ class MediaSocket:
             await self._read()
         finally:
             watch.cancel()
+            if self._rest is not None:
+                self._rest.cancel()
             call.detach(self)
             if self._closing is None:
                 writer.cancel()
@@ -133,10 +138,28 @@ class MediaSocket:
             self._closing = why
             self._news.set()
             self._room.set()
+            if self._rest is not None:
+                self._rest.cancel()
+                self._rested()  # the peer's own close is still to be read
 
     def go_on(self) -> None:
         """There is room again."""
-        self._is_held = False
+        self._is_full = False
+        self._read_again()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether nothing is read: there is no room, or too many messages came."""
+        return self._is_full or self._rest is not None
+
+    def _hold(self) -> None:
+        self._room.clear()
+        if self._wire is not None:
+            self._wire.hold()
+
+    def _read_again(self) -> None:
+        if self._is_held:
+            return
         self._heard_at = time.monotonic()
         self._room.set()
         if self._wire is not None:
@@ -161,13 +184,25 @@ class MediaSocket:
             has_room = self._take_audio(call, message, read_at)
         else:
             has_room = self._take_text(call, message)
+            self._pace.take(read_at)
+            self._keep_pace()
         if call.received_frames - self._acknowledged >= self._ack_every:
             self._acknowledge(call)
-        if not has_room and not self._is_held:
-            self._is_held = True
-            self._room.clear()
-            if self._wire is not None:
-                self._wire.hold()
+        if not has_room and not self._is_full:
+            self._is_full = True
+            self._hold()
+
+    def _keep_pace(self) -> None:
+        """If there were too many text messages, nothing is read for a while."""
+        wait_s = self._pace.wait_s(time.monotonic())
+        if wait_s > 0 and self._rest is None and self._closing is None:
+            self._rest = asyncio.get_running_loop().call_later(wait_s, self._rested)
+            self._hold()
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._keep_pace()
+        self._read_again()
 
     def _take_audio(self, call: Call, message: bytes, read_at: float) -> bool:
         data = self._tail + message if self._tail else message
