@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from streamsv.audio import AudioFormat
 from streamsv.server import access, keys
@@ -53,3 +54,57 @@ def test_a_file_of_keys_that_was_locked_for_long_does_not_end_the_watch_over_key
     heard = asyncio.run(asyncio.wait_for(run(), 20))
     assert (heard.code, heard.events[-1]["code"]) == (1008, "authentication")
     assert live.parts.calls.live == []
+
+
+def events_of(live: Any, session_id: str) -> str:
+    return str(live.url.replace("/stream", f"/sessions/{session_id}/events"))
+
+
+@pytest.mark.usefixtures("often")
+def test_who_looks_on_with_a_key_that_is_revoked_is_closed(
+    serve: Any, desk: Any, tmp_path: Path
+) -> None:
+    with KeyStore(tmp_path / "keys.db") as store:
+        owner, admin = store.create(["verify"]), store.create(["admin"])
+    live = serve()
+
+    async def run() -> tuple[Any, bool]:
+        header = {"Authorization": f"Bearer {owner.key}"}
+        async with live.open(additional_headers=header) as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            session_id = json.loads(await socket.recv())["session_id"]
+            header = {"Authorization": f"Bearer {admin.key}"}
+            async with connect(events_of(live, session_id), additional_headers=header) as observer:
+                first = json.loads(await observer.recv())
+                with KeyStore(tmp_path / "keys.db") as store:
+                    store.revoke(admin.record.id)
+                heard = await asyncio.wait_for(desk.read_to_end(observer, desk.Heard([first])), 10)
+            return heard, live.parts.calls.get(session_id).is_live
+
+    heard, is_live = asyncio.run(run())
+    assert (heard.code, heard.events[-1]["code"]) == (1008, "authentication")
+    assert is_live  # the call is another key's
+
+
+def test_a_key_that_only_enrolls_may_look_on_at_its_own_session_and_no_other(
+    serve: Any, desk: Any, tmp_path: Path
+) -> None:
+    with KeyStore(tmp_path / "keys.db") as store:
+        mine, other = store.create(["enroll"]), store.create(["enroll"])
+    live = serve()
+
+    async def run() -> list[Any]:
+        found = []
+        header = {"Authorization": f"Bearer {mine.key}"}
+        async with live.open(additional_headers=header) as socket:
+            await socket.send(desk.start_of(MULAW, "bob", mode="enroll"))
+            session_id = json.loads(await socket.recv())["session_id"]
+            for key in (mine.key, other.key):
+                header = {"Authorization": f"Bearer {key}"}
+                async with connect(events_of(live, session_id), additional_headers=header) as it:
+                    found.append(json.loads(await it.recv()))
+        return found
+
+    seen, refused = asyncio.run(run())
+    assert (seen["type"], seen["seq"]) == ("session_started", 1)
+    assert (refused["type"], refused["code"]) == ("error", "unknown_session")
