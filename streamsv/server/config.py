@@ -47,7 +47,8 @@ class MediaConfig:
     Parameters
     ----------
     handshake_s:
-        For the HTTP request that opens a connection to be complete.
+        For the HTTP request that opens a connection to be complete, and for the body that asks
+        for a ticket.
     first_message_s:
         From the open socket to its ``start``; later is close 4408.
     idle_s:

@@ -403,3 +403,16 @@ def test_a_live_session_that_is_deleted_ends_as_deleted_and_not_as_failed(
 
     assert asyncio.run(run()).code == 1000
     assert [(each["status"], each["end_reason"]) for each in ended] == [("ended", "deleted")]
+
+
+def test_a_body_that_never_comes_is_not_waited_for(
+    serve: Callable[..., Any], keys: dict[str, str]
+) -> None:
+    live = serve(media={"handshake_s": 0.5})
+    head = f"POST /v1/tickets HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {keys['verify']}\r\n"
+    with socket.create_connection(("127.0.0.1", live.port), 10) as slow:
+        slow.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{{".encode()
+        )
+        answer = slow.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
