@@ -16,7 +16,7 @@ from fastapi import FastAPI
 import streamsv.config
 from streamsv.engine import Engine, EngineConfig, EnrollmentSession
 from streamsv.errors import StoreError
-from streamsv.events import DecisionMade
+from streamsv.events import DecisionMade, EnrollmentCompleted, EnrollmentRefused
 from streamsv.server import access, background, media, observer, webpage
 from streamsv.server.access import Gatekeeper
 from streamsv.server.admission import Admission
@@ -33,6 +33,7 @@ from streamsv.server.metrics import Metrics
 from streamsv.server.opening import Opener
 from streamsv.server.parts import Parts
 from streamsv.server.rest.install import install
+from streamsv.server.results import CANCELLED
 from streamsv.server.tickets import Tickets
 from streamsv.server.webhooks import Webhooks
 from streamsv.server.worker import Workers
@@ -174,10 +175,17 @@ def _connect(calls: Calls, metrics: Metrics, audit: AuditLog) -> None:
                 metrics.session_started(call.mode)
             case DecisionMade.type:
                 metrics.verdict(str(fields["verdict"]))
+            case EnrollmentCompleted.type:
+                metrics.enrollment("completed")
+            case EnrollmentRefused.type:
+                metrics.enrollment(str(fields["reason"]))
 
     def end(call: Call) -> None:
         metrics.session_ended(call.mode)
-        if call.mode != "enroll":
+        if call.mode == "enroll":
+            if call.result()["enrollment"]["outcome"] == CANCELLED:
+                metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
+        else:
             loop = asyncio.get_running_loop()
             calls.keep_task(loop.run_in_executor(None, _record, audit, call))
 

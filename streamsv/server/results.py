@@ -20,6 +20,8 @@ from streamsv.events import (
 
 ONGOING = "ongoing"
 ENDED = "ended"
+CANCELLED = "CANCELLED"
+"""The outcome of an enrollment that ended before it was completed or refused."""
 
 _DECISIONS = {
     Verdict.ACCEPT: "ACCEPT",
@@ -109,7 +111,7 @@ class Result:
     def _enrollment_fields(self) -> dict[str, Any]:
         outcome = self._enrollment
         if outcome is None and self._is_ended:
-            return {"outcome": "CANCELLED"}
+            return {"outcome": CANCELLED}
         if outcome is None:
             remaining_s = None if self._progress is None else self._progress.remaining_s
             return {"outcome": "ENROLLING", "remaining_s": remaining_s}
