@@ -201,7 +201,7 @@ class RestConfig:
         Uploads that may be taken in or wait for the engine at a time; one is enrolled at a time.
     metrics_access:
         Who may read ``/metrics``: ``admin`` (a key with that scope), ``loopback`` (that, or anybody
-        on this machine), or ``everybody``.
+        on this machine who asks for ``localhost`` or ``127.0.0.1``), or ``everybody``.
     """
 
     max_json_bytes: int = 16_384

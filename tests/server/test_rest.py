@@ -416,3 +416,29 @@ def test_a_body_that_never_comes_is_not_waited_for(
         )
         answer = slow.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_name_that_was_pointed_at_this_machine_reads_nothing_of_it(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    live = serve()
+    paths = ("/metrics", "/v1/info", "/v1/voiceprints", "/v1/sessions/none")
+    for path in paths:
+        answer = ask(live, "GET", path, Host="evil.example")
+        assert (answer.status, answer.code) == (403, "not_allowed"), path
+        assert ask(live, "GET", path, Host=f"localhost:{live.port}").status in (200, 404)
+    with KeyStore(tmp_path / "keys.db") as store:
+        admin = store.create(["admin"]).key
+    # With keys the server has names of its own; only what is for "this machine" asks for its name.
+    assert ask(live, "GET", "/v1/info", Host="voice.example").status == 200
+    assert ask(live, "GET", "/metrics", Host="evil.example").status == 401
+    assert ask(live, "GET", "/metrics", key=admin, Host="voice.example").status == 200
+    assert ask(live, "GET", "/metrics").status == 200
+
+
+def test_figures_for_everybody_are_for_no_name_that_was_pointed_here_while_there_is_no_key(
+    serve: Callable[..., Any],
+) -> None:
+    live = serve(rest=RestConfig(metrics_access="everybody"))
+    assert ask(live, "GET", "/metrics").status == 200
+    assert ask(live, "GET", "/metrics", Host="evil.example").status == 403
