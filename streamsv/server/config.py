@@ -315,6 +315,7 @@ class WebhooksConfig:
         Deliveries tried before one is given up.
     first_retry_s, longest_retry_s:
         The pause before a retry doubles from one to the other; each is drawn at random up to that.
+        A ``Retry-After`` is waited for up to the longest, too.
     max_waiting:
         Webhooks not delivered yet, for each endpoint; more are dropped, and counted.
     lanes:
