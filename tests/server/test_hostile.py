@@ -45,6 +45,8 @@ FIRST_MESSAGES = [
     (starting(speakers=[]), 1007, "speakers"),
     (starting(speakers=["alice", "alice"]), 1007, "speakers"),
     (starting(speakers=["a" * 200]), 1007, "speakers"),
+    (starting(speakers=["."], mode="enroll"), 1007, "speakers"),
+    (starting(speakers=[".."], mode="enroll"), 1007, "speakers"),
     (starting(speakers=[f"s{n}" for n in range(51)]), 1007, "speakers"),
     (starting(audio=None), 1007, "audio"),
     (starting(audio={"encoding": "mp3", "sample_rate": 8000}), 1007, "audio"),
