@@ -278,7 +278,7 @@ class Call:
         self.ended_mono = time.monotonic()
         self.ended_at = _now()
         self.end_reason = self.end_reason or "failed"
-        self.closing = why
+        self.closing = why.to_keep()
         self.stream = None
         self._result.end()
         if why.error is not None:
