@@ -272,11 +272,13 @@ class Calls:
         """The voiceprint is stored before anybody is told that there is one; none is stored of a
         session that was not stopped.
         """
-        if call.end_reason != STOPPED or not call.is_live:
-            return  # it was ended on another way meanwhile, and told so
+        why = call.closing or Closing(closing.DONE)
+        if call.end_reason != STOPPED:
+            self._let_go(call, why)
+        if not call.is_live:
+            return
         session = report.stream.session
         is_completed = any(isinstance(each.event, EnrollmentCompleted) for each in report.said)
-        why = call.closing or Closing(closing.DONE)
         if is_completed and isinstance(session, EnrollmentSession):
             try:
                 loop = asyncio.get_running_loop()
