@@ -15,6 +15,9 @@ from streamsv.server.tickets import Ticket, Tickets
 LOCAL_KEY_ID = "local"
 """Stands for everybody on this machine while no key was ever made."""
 
+RECHECK_S = 15.0
+"""How often it is looked whether the key of who holds a connection was revoked."""
+
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -138,22 +141,31 @@ class Gatekeeper:
             return self.is_open
         return self._keys.is_good(principal.key_id)
 
-    def check_origin(self, origin: str | None, host: str | None) -> None:
-        """Make sure that a browser's request comes from a page that may ask.
+    def check_host(self, host: str | None) -> None:
+        """Make sure that ``host``, the header of that name, may be asked for.
 
-        ``origin`` and ``host`` are the headers of those names. Without ``Origin`` it is no page.
-        A page of this host may ask, and those that are configured. While the gate is open the
-        host itself must be a name of this machine: else a page anywhere could point a name of its
-        own at 127.0.0.1 and be "this host" (DNS rebinding).
+        While the gate is open it must be a name of this machine: else a page anywhere could point a
+        name of its own at 127.0.0.1 and be "this host" (DNS rebinding).
 
         Raises NotAllowed.
         """
-        if self.is_open and _hostname(host) not in _LOCAL_NAMES:
+        if self.is_open and not is_local_name(host):
             raise NotAllowed(
                 "While there is no API key, the server answers to localhost and 127.0.0.1 only. "
                 "Use that name, or make a key with `streamsv keys create`.",
                 host,
             )
+
+    def check_origin(self, origin: str | None, host: str | None) -> None:
+        """Make sure that a browser's request comes from a page that may ask.
+
+        ``origin`` and ``host`` are the headers of those names. Without ``Origin`` it is no page.
+        A page of this host may ask, and those that are configured. Who ``host`` may be, says
+        :meth:`check_host`.
+
+        Raises NotAllowed.
+        """
+        self.check_host(host)
         if origin is None or origin in self._allowed_origins:
             return
         asked_from = _authority(origin)
@@ -172,6 +184,11 @@ class Gatekeeper:
                 "with `streamsv keys create`."
             )
         return _EVERYBODY_HERE
+
+
+def is_local_name(host: str | None) -> bool:
+    """Whether ``host``, the header of that name, is a name that only this machine has."""
+    return _hostname(host) in _LOCAL_NAMES
 
 
 def _scheme(origin: str) -> str:

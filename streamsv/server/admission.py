@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -52,8 +53,8 @@ class Admission:
         self._recent: collections.deque[float] = collections.deque()
         self.loop_delay_s = 0.0
 
-    def admit(self, live: int) -> None:
-        """Let one session more in beside ``live`` others.
+    def admit(self, live: int) -> float:
+        """Let one session more in beside ``live`` others; when that was, for :meth:`take_back`.
 
         Raises CapacityError, whose value is the seconds to wait.
         """
@@ -70,6 +71,12 @@ class Admission:
         if live and expected > config.max_utilization:
             raise self._refusal(f"the engine would be busy for {expected:.0%} of the time")
         self._recent.append(now)
+        return now
+
+    def take_back(self, admitted: float) -> None:
+        """No session came of it: what was let in costs nothing."""
+        with contextlib.suppress(ValueError):  # it was so long ago that it no longer counts
+            self._recent.remove(admitted)
 
     def _refusal(self, why: str) -> CapacityError:
         retry_s = self._config.retry_s

@@ -16,8 +16,8 @@ from fastapi import FastAPI
 import streamsv.config
 from streamsv.engine import Engine, EngineConfig, EnrollmentSession
 from streamsv.errors import StoreError
-from streamsv.events import DecisionMade
-from streamsv.server import media, observer, webpage
+from streamsv.events import DecisionMade, EnrollmentCompleted, EnrollmentRefused
+from streamsv.server import access, background, media, observer, webpage
 from streamsv.server.access import Gatekeeper
 from streamsv.server.admission import Admission
 from streamsv.server.audit import FILE_NAME as AUDIT_FILE_NAME
@@ -33,6 +33,7 @@ from streamsv.server.metrics import Metrics
 from streamsv.server.opening import Opener
 from streamsv.server.parts import Parts
 from streamsv.server.rest.install import install
+from streamsv.server.results import CANCELLED
 from streamsv.server.tickets import Tickets
 from streamsv.server.webhooks import Webhooks
 from streamsv.server.worker import Workers
@@ -41,7 +42,6 @@ from streamsv.voiceprints import VoiceprintStore, default_store_path
 log = logging.getLogger("streamsv.server")
 
 _LOOP_CHECK_S = 0.25
-_KEY_CHECK_S = 15.0
 _MEASURED_STEPS = 4
 _MEASURED_BATCH = 32
 
@@ -110,9 +110,9 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
             workers.start()
             webhooks.start()
             tasks = [
-                asyncio.create_task(calls.sweep()),
-                asyncio.create_task(_watch_loop(admission)),
-                asyncio.create_task(_watch_keys(calls, gatekeeper)),
+                background.begin("The watch over calls that are due", calls.sweep()),
+                background.begin("The watch over the event loop", _watch_loop(admission)),
+                background.begin("The watch over keys", _watch_keys(calls, gatekeeper)),
             ]
             try:
                 yield
@@ -175,10 +175,17 @@ def _connect(calls: Calls, metrics: Metrics, audit: AuditLog) -> None:
                 metrics.session_started(call.mode)
             case DecisionMade.type:
                 metrics.verdict(str(fields["verdict"]))
+            case EnrollmentCompleted.type:
+                metrics.enrollment("completed")
+            case EnrollmentRefused.type:
+                metrics.enrollment(str(fields["reason"]))
 
     def end(call: Call) -> None:
         metrics.session_ended(call.mode)
-        if call.mode != "enroll":
+        if call.mode == "enroll":
+            if call.result()["enrollment"]["outcome"] == CANCELLED:
+                metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
+        else:
             loop = asyncio.get_running_loop()
             calls.keep_task(loop.run_in_executor(None, _record, audit, call))
 
@@ -211,10 +218,16 @@ async def _watch_loop(admission: Admission) -> None:
 
 
 async def _watch_keys(calls: Calls, gatekeeper: Gatekeeper) -> None:
-    """End the sessions of keys that were revoked."""
-    while True:
-        await asyncio.sleep(_KEY_CHECK_S)
-        principals = {call.principal for call in calls.live}
-        for principal in principals:
-            if not await asyncio.to_thread(gatekeeper.still_valid, principal):
+    """End the sessions of keys that were revoked; for ever."""
+
+    async def look() -> None:
+        for principal in {call.principal for call in calls.live}:
+            try:
+                is_good = await asyncio.to_thread(gatekeeper.still_valid, principal)
+            except StoreError as error:  # somebody holds the file: the next look is soon
+                log.error("Revoked keys could not be looked for: %s", error.message)
+                return
+            if not is_good:
                 calls.revoke(principal)
+
+    await background.repeat("Looking for revoked keys", access.RECHECK_S, look)

@@ -29,6 +29,9 @@ from streamsv.server.results import ENDED, ONGOING, Result
 from streamsv.server.streams import Said, Stream, said
 from streamsv.server.worker import Worker
 
+STOPPED = "stopped"
+"""The ``end_reason`` of a session whose client said ``stop``."""
+
 
 class Connection(Protocol):
     """The socket that a call's events go to."""
@@ -151,9 +154,12 @@ class Call:
             self._inbox.put_end()
             self._wake()
 
-    def attach(self, connection: Connection, last_seq: int) -> list[str]:
+    def attach(self, connection: Connection, last_seq: int, shown: str | None = None) -> list[str]:
         """From now on events go to ``connection``: the texts to begin with, ``session_started``
         and all after ``last_seq``. A connection that the call had before is closed.
+
+        ``shown`` is the token that ``connection`` came with. It stays good beside the new one until
+        :meth:`confirm`: if the answer does not arrive, it is the only one that the client has.
 
         Raises ResumeWindowOver if events after ``last_seq`` are no longer kept.
         """
@@ -174,11 +180,12 @@ class Call:
             )
         self.connection = connection
         self.dropped_at = None
-        self.tokens = [*self.tokens[-1:], secrets.token_urlsafe(32)]
+        new = secrets.token_urlsafe(32)
+        self.tokens = [new] if shown is None else [shown, new]
         started = {
             **self._first_fields,
             "session_id": self.session_id,
-            "resume_token": self.tokens[-1],
+            "resume_token": new,
             "received_samples": self.received_frames,
             **self.terms,
         }
@@ -271,7 +278,9 @@ class Call:
         self.ended_mono = time.monotonic()
         self.ended_at = _now()
         self.end_reason = self.end_reason or "failed"
+        self.closing = why.to_keep()
         self.stream = None
+        self._result.end()
         if why.error is not None:
             self.end_reason = "failed"
             self._error = why.error.to_dict()

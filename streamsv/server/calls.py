@@ -17,14 +17,14 @@ from typing import Any
 from streamsv.engine import EnrollmentSession
 from streamsv.errors import AuthenticationError, ProtocolError, ResumeWindowOver
 from streamsv.events import EnrollmentCompleted, ScoreUpdated
-from streamsv.server import closing
+from streamsv.server import background, closing
 from streamsv.server.access import Principal
 from streamsv.server.admission import Admission
-from streamsv.server.call import Call, Connection
+from streamsv.server.call import STOPPED, Call, Connection
 from streamsv.server.closing import Closing
 from streamsv.server.config import ServeConfig
 from streamsv.server.limits import Limits
-from streamsv.server.messages import Start
+from streamsv.server.messages import Resume, Start
 from streamsv.server.opening import Opener
 from streamsv.server.streams import Said, Stream
 from streamsv.server.worker import Report, Workers
@@ -110,17 +110,20 @@ class Calls:
     async def open(self, start: Start, principal: Principal, peer: str) -> Call:
         """A new call. Raises CapacityError, UnknownSpeaker and what else forbids it."""
         principal.require(start.scope)
-        self._admission.admit(len(self._live) + self._opening)
         with contextlib.ExitStack() as releases:
             releases.enter_context(self._limits.session(principal, peer))
+            admitted = self._admission.admit(len(self._live) + self._opening)
             self._opening += 1
             try:
                 loop = asyncio.get_running_loop()
                 opened = await loop.run_in_executor(self.blocking, self._opener.open, start)
+                worker = self._workers.idlest()
+                call = Call(start, principal, peer, opened, worker, self._config)
+            except BaseException:
+                self._admission.take_back(admitted)
+                raise
             finally:
                 self._opening -= 1
-            worker = self._workers.idlest()
-            call = Call(start, principal, peer, opened, worker, self._config)
             call.releases = releases.pop_all()
         self._calls[call.session_id] = call
         self._live[call.session_id] = call
@@ -149,10 +152,13 @@ class Calls:
             raise ProtocolError("audio: a session is resumed in the mode and format it began in.")
         return call
 
-    def attach(self, call: Call, connection: Connection, last_seq: int) -> list[str]:
+    def attach(self, call: Call, connection: Connection, resume: Resume | None) -> list[str]:
         """:meth:`Call.attach`; the tokens that are good from now on are known here."""
         before = list(call.tokens)
-        texts = call.attach(connection, last_seq)
+        if resume is None:
+            texts = call.attach(connection, 0)
+        else:
+            texts = call.attach(connection, resume.last_seq, resume.token)
         self._update_tokens(call, before)
         return texts
 
@@ -166,8 +172,22 @@ class Calls:
         """End the call if it is live, and forget all about it."""
         call = self._calls.get(session_id)
         if call is not None:
+            if call.is_live:
+                call.end_reason = "deleted"
             self._let_go(call, Closing(closing.DONE))
             self._forget(call)
+
+    def finish(self, call: Call, reason: str, why: Closing | None = None) -> None:
+        """:meth:`Call.finish`; an enrollment that ends other than by ``stop`` is cancelled.
+
+        Who broke off has not agreed to a voiceprint of what was heard until then.
+        """
+        if call.mode == "enroll" and reason != STOPPED:
+            if call.end_reason is None:
+                call.end_reason = reason
+                self._let_go(call, why or Closing(closing.DONE))
+            return
+        call.finish(reason, why)
 
     def fail(self, call: Call, why: Closing) -> None:
         """End the call here and now."""
@@ -181,7 +201,8 @@ class Calls:
                 self._let_go(call, closing.because_of(error, call.session_id))
 
     def keep_task(self, work: asyncio.Future[Any]) -> None:
-        """Wait for ``work`` before the server ends."""
+        """Wait for ``work`` before the server ends, and log an error that it ends by."""
+        background.watch("Work for a session", work)
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
 
@@ -191,25 +212,36 @@ class Calls:
             call = self._by_stream.get(report.stream)
             if call is None:
                 continue
-            if report.is_over and report.failure is None and call.mode == "enroll":
-                self._spawn(self._end_enrollment(call, report))
-                continue
-            self._tell(call, report.said)
-            if report.failure is not None:
-                self._let_go(call, closing.because_of(report.failure, call.session_id))
-            elif report.is_over:
-                self._let_go(call, call.closing or Closing(closing.DONE))
-            else:
-                call.go_on()
+            try:
+                self._take(call, report)
+            except Exception as error:  # noqa: BLE001 - a call fails alone, whatever it was
+                self._let_go(call, closing.because_of(error, call.session_id))
+
+    def _take(self, call: Call, report: Report) -> None:
+        if report.is_over and report.failure is None and call.mode == "enroll":
+            self._spawn(self._end_enrollment(call, report))
+            return
+        self._tell(call, report.said)
+        if report.failure is not None:
+            self._let_go(call, closing.because_of(report.failure, call.session_id))
+        elif report.is_over:
+            self._let_go(call, call.closing or Closing(closing.DONE))
+        else:
+            call.go_on()
 
     async def sweep(self) -> None:
         """End what has waited, idled or lasted too long, and forget what is old; for ever."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
+
+        async def look() -> None:
             now = time.monotonic()
             for call in self.live:
-                self._end_if_due(call, now)
+                try:
+                    self._end_if_due(call, now)
+                except Exception as error:  # noqa: BLE001 - the others are due all the same
+                    self._let_go(call, closing.because_of(error, call.session_id))
             self._forget_old(now)
+
+        await background.repeat("Ending calls that are due", _SWEEP_S, look)
 
     async def drain(self, limit_s: float) -> None:
         """No new sessions; wait for the live ones, at most ``limit_s``, then close them 1012."""
@@ -230,16 +262,23 @@ class Calls:
     def _end_if_due(self, call: Call, now: float) -> None:
         media = self._config.media
         if call.dropped_at is not None and now - call.dropped_at > media.resume_s:
-            call.finish("connection_lost")
+            self.finish(call, "connection_lost")
         elif now - call.opened_at > media.session_s:
             sentence = f"a session lasts {media.session_s:g} s at most."
-            call.finish("too_long", closing.closed(closing.TOO_LONG, "too_long", sentence))
+            why = closing.closed(closing.TOO_LONG, "too_long", sentence)
+            self.finish(call, "too_long", why)
 
     async def _end_enrollment(self, call: Call, report: Report) -> None:
-        """The voiceprint is stored before anybody is told that there is one."""
+        """The voiceprint is stored before anybody is told that there is one; none is stored of a
+        session that was not stopped.
+        """
+        why = call.closing or Closing(closing.DONE)
+        if call.end_reason != STOPPED:
+            self._let_go(call, why)
+        if not call.is_live:
+            return
         session = report.stream.session
         is_completed = any(isinstance(each.event, EnrollmentCompleted) for each in report.said)
-        why = call.closing or Closing(closing.DONE)
         if is_completed and isinstance(session, EnrollmentSession):
             try:
                 loop = asyncio.get_running_loop()
@@ -276,7 +315,10 @@ class Calls:
         if why.error is not None:
             self._publish(call, why.error.to_dict())
         for callback in self._end_callbacks:
-            callback(call)
+            try:
+                callback(call)
+            except Exception:
+                log.exception("A listener failed on the end of session %s.", call.session_id)
 
     def _forget_old(self, now: float) -> None:
         ended = [call for call in self._calls.values() if call.ended_mono is not None]

@@ -64,6 +64,14 @@ class Closing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", _shortened(self.reason))
 
+    def to_keep(self) -> Closing:
+        """The same to be kept for long: its error has no traceback, which would keep the frames
+        that it came through, and the sockets in them.
+        """
+        error = self.error
+        kept = None if error is None else type(error)(error.message, error.value)
+        return Closing(self.code, self.reason, kept)
+
 
 def because_of(error: Exception, session_id: str | None = None) -> Closing:
     """How to close after ``error``. What is nobody's fault but ours is logged under an id."""

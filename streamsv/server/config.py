@@ -47,7 +47,8 @@ class MediaConfig:
     Parameters
     ----------
     handshake_s:
-        For the HTTP request that opens a connection to be complete.
+        For the HTTP request that opens a connection to be complete, and for the body that asks
+        for a ticket.
     first_message_s:
         From the open socket to its ``start``; later is close 4408.
     idle_s:
@@ -64,6 +65,11 @@ class MediaConfig:
         The largest message, and the largest whole of a fragmented one; larger is close 1009.
     max_json_bytes, max_json_depth:
         Bounds of a text message.
+    max_control_bytes:
+        The largest text message after ``start``; larger is close 1007.
+    controls_at_once, controls_per_s:
+        Text messages after ``start`` that are read as they come, and how many a second when there
+        are more: the socket is not read meanwhile, and nothing is lost.
     max_speakers:
         Voiceprints that one session may claim.
     max_candidates:
@@ -84,6 +90,9 @@ class MediaConfig:
     max_message_bytes: int = 262_144
     max_json_bytes: int = 16_384
     max_json_depth: int = 8
+    max_control_bytes: int = 512
+    controls_at_once: int = 200
+    controls_per_s: float = 50.0
     max_speakers: int = 50
     max_candidates: int = 1000
     max_unsent_bytes: int = 1_048_576
@@ -192,7 +201,7 @@ class RestConfig:
         Uploads that may be taken in or wait for the engine at a time; one is enrolled at a time.
     metrics_access:
         Who may read ``/metrics``: ``admin`` (a key with that scope), ``loopback`` (that, or anybody
-        on this machine), or ``everybody``.
+        on this machine who asks for ``localhost`` or ``127.0.0.1``), or ``everybody``.
     """
 
     max_json_bytes: int = 16_384
@@ -306,6 +315,7 @@ class WebhooksConfig:
         Deliveries tried before one is given up.
     first_retry_s, longest_retry_s:
         The pause before a retry doubles from one to the other; each is drawn at random up to that.
+        A ``Retry-After`` is waited for up to the longest, too.
     max_waiting:
         Webhooks not delivered yet, for each endpoint; more are dropped, and counted.
     lanes:

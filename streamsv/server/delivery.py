@@ -8,10 +8,12 @@ of it, and the say over which address is connected to after the name was looked 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import datetime
+import email.utils
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -125,7 +127,22 @@ async def _connected(
 def _retry_after(response: h11.Response) -> float | None:
     for name, value in response.headers:
         if name == b"retry-after":
-            with contextlib.suppress(ValueError):
-                seconds = float(value)
-                return min(max(0.0, seconds), _LONGEST_PAUSE_S) if seconds == seconds else None
+            return seconds_of(value.decode("latin-1"), time.time())
     return None
+
+
+def seconds_of(retry_after: str, now: float) -> float | None:
+    """The seconds from ``now`` (unix) that a ``Retry-After`` asks for, at most a day; ``None`` if
+    it is neither a number of seconds nor a date (RFC 9110, 10.2.3).
+    """
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(retry_after)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        # A date without a zone, or with -0000, is in UTC here as in all of HTTP.
+        aware = date if date.tzinfo is not None else date.replace(tzinfo=datetime.UTC)
+        seconds = aware.timestamp() - now
+    return min(max(0.0, seconds), _LONGEST_PAUSE_S) if seconds == seconds else None

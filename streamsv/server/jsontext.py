@@ -30,7 +30,8 @@ def parse_object(
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
     except UnicodeDecodeError as error:
         raise ProtocolError(f"{what} is not UTF-8 text.") from error
-    if _depth(decoded) > max_depth:
+    # Looking at each character takes long: only where there are brackets enough for it.
+    if decoded.count("{") + decoded.count("[") > max_depth and _depth(decoded) > max_depth:
         raise ProtocolError(f"{what} is nested deeper than {max_depth}.", max_depth)
     try:
         found = json.loads(

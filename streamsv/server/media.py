@@ -15,8 +15,9 @@ import time
 from starlette.routing import WebSocketRoute
 
 from streamsv.errors import ProtocolError, StreamsvError
-from streamsv.server import closing, wire
+from streamsv.server import background, closing, wire
 from streamsv.server.access import Principal
+from streamsv.server.call import STOPPED
 from streamsv.server.calls import Call
 from streamsv.server.closing import Closing
 from streamsv.server.door import (
@@ -31,6 +32,7 @@ from streamsv.server.door import (
     who_asks,
 )
 from streamsv.server.messages import DtmfMessage, GapMessage, parse_message, parse_start
+from streamsv.server.pace import Pace
 from streamsv.server.parts import Parts
 from streamsv.server.streams import Said
 
@@ -86,7 +88,9 @@ class MediaSocket:
         self._acknowledged = 0
         self._ack_every = 0
         self._is_confirmed = False
-        self._is_held = False
+        self._is_full = False
+        self._pace = Pace(self._media.controls_per_s, self._media.controls_at_once)
+        self._rest: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._closing: Closing | None = None
         self._outgoing: collections.deque[str | Said] = collections.deque()
@@ -98,14 +102,16 @@ class MediaSocket:
         call = await self._begin()
         if call is None:
             return
-        writer = asyncio.create_task(self._write())
-        watch = asyncio.create_task(self._watch(call))
+        writer = background.begin("The writer of a media socket", self._write())
+        watch = background.begin("The watch over a media socket", self._watch(call))
         try:
             if self._wire is not None:
                 self._wire.tap(self.hear)
             await self._read()
         finally:
             watch.cancel()
+            if self._rest is not None:
+                self._rest.cancel()
             call.detach(self)
             if self._closing is None:
                 writer.cancel()
@@ -132,10 +138,28 @@ class MediaSocket:
             self._closing = why
             self._news.set()
             self._room.set()
+            if self._rest is not None:
+                self._rest.cancel()
+                self._rested()  # the peer's own close is still to be read
 
     def go_on(self) -> None:
         """There is room again."""
-        self._is_held = False
+        self._is_full = False
+        self._read_again()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether nothing is read: there is no room, or too many messages came."""
+        return self._is_full or self._rest is not None
+
+    def _hold(self) -> None:
+        self._room.clear()
+        if self._wire is not None:
+            self._wire.hold()
+
+    def _read_again(self) -> None:
+        if self._is_held:
+            return
         self._heard_at = time.monotonic()
         self._room.set()
         if self._wire is not None:
@@ -146,6 +170,12 @@ class MediaSocket:
         call = self._call
         if self._closing is not None or call is None:
             return
+        try:
+            self._hear(call, message)
+        except Exception as error:  # noqa: BLE001 - the call fails, is told so, and the log has it
+            self._parts.calls.fail(call, closing.because_of(error, call.session_id))
+
+    def _hear(self, call: Call, message: bytes | str) -> None:
         self._heard_at = read_at = time.monotonic()
         if not self._is_confirmed:
             self._is_confirmed = True
@@ -154,13 +184,25 @@ class MediaSocket:
             has_room = self._take_audio(call, message, read_at)
         else:
             has_room = self._take_text(call, message)
+            self._pace.take(read_at)
+            self._keep_pace()
         if call.received_frames - self._acknowledged >= self._ack_every:
             self._acknowledge(call)
-        if not has_room and not self._is_held:
-            self._is_held = True
-            self._room.clear()
-            if self._wire is not None:
-                self._wire.hold()
+        if not has_room and not self._is_full:
+            self._is_full = True
+            self._hold()
+
+    def _keep_pace(self) -> None:
+        """If there were too many text messages, nothing is read for a while."""
+        wait_s = self._pace.wait_s(time.monotonic())
+        if wait_s > 0 and self._rest is None and self._closing is None:
+            self._rest = asyncio.get_running_loop().call_later(wait_s, self._rested)
+            self._hold()
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._keep_pace()
+        self._read_again()
 
     def _take_audio(self, call: Call, message: bytes, read_at: float) -> bool:
         data = self._tail + message if self._tail else message
@@ -184,7 +226,7 @@ class MediaSocket:
             return call.put_gap(message.ms)
         if not isinstance(message, DtmfMessage):
             self._acknowledge(call)
-            call.finish("stopped")
+            self._parts.calls.finish(call, STOPPED)
         return True
 
     def _acknowledge(self, call: Call) -> None:
@@ -224,7 +266,6 @@ class MediaSocket:
         calls = self._parts.calls
         if start.resume is not None:
             call = calls.resume(start, self._principal)
-            last_seq = start.resume.last_seq
         elif calls.is_draining:
             self._parts.metrics.refused("draining")
             sentence = "the server restarts; open another connection soon."
@@ -232,13 +273,12 @@ class MediaSocket:
             return None
         else:
             call = await calls.open(start, self._principal, self._peer)
-            last_seq = 0
         self._call = call
         self._frame_bytes = call.start.audio.bytes_per_frame
         self._acknowledged = call.received_frames
         self._ack_every = call.start.audio.sample_rate
         self._heard_at = time.monotonic()
-        self._outgoing.extend(calls.attach(call, self, last_seq))
+        self._outgoing.extend(calls.attach(call, self, start.resume))
         self._news.set()
         if not call.is_live:
             self.close(call.closing or Closing(closing.DONE))
@@ -252,8 +292,10 @@ class MediaSocket:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                if message.get("code") == closing.DONE and self._call is not None:
-                    self._call.finish("closed")
+                call = self._call
+                # Another connection may have taken the session over: then it is not this one's.
+                if message.get("code") == closing.DONE and call and call.connection is self:
+                    self._parts.calls.finish(call, "closed")
                 return
             data = message.get("bytes")
             self.hear(message["text"] if data is None else data)

@@ -83,7 +83,7 @@ class StopMessage:
 
 def parse_start(text: str, limits: MediaConfig) -> Start:
     """The first message of a socket. Raises ProtocolError naming the field."""
-    fields = _parse(text, limits)
+    fields = _parse(text, limits.max_json_bytes, limits)
     if fields.get("type") != "start":
         raise ProtocolError(
             "type: the first message must be of the type start.", _shown(fields.get("type"))
@@ -120,14 +120,15 @@ def parse_start(text: str, limits: MediaConfig) -> Start:
 
 def parse_message(text: str, limits: MediaConfig) -> GapMessage | DtmfMessage | StopMessage:
     """A text message after the first. Raises ProtocolError naming the field."""
-    fields = _parse(text, limits)
+    fields = _parse(text, min(limits.max_control_bytes, limits.max_json_bytes), limits)
     match fields.get("type"):
         case "gap":
             _refuse_unknown(fields, frozenset(("type", "ms")))
             return GapMessage(_gap_ms(fields.get("ms")))
         case "dtmf":
             _refuse_unknown(fields, frozenset(("type", "digit")))
-            if fields.get("digit") not in _DTMF:
+            digit = fields.get("digit")
+            if not isinstance(digit, str) or digit not in _DTMF:
                 # The digit is not repeated: it may be part of a card number.
                 raise ProtocolError("digit: must be one of 0 to 9, *, #, A to D.", None)
             return DtmfMessage()
@@ -140,8 +141,8 @@ def parse_message(text: str, limits: MediaConfig) -> GapMessage | DtmfMessage | 
             raise ProtocolError("type: must be gap, dtmf or stop.", _shown(other))
 
 
-def _parse(text: str, limits: MediaConfig) -> dict[str, Any]:
-    return parse_object(text, limits.max_json_bytes, "The message", limits.max_json_depth)
+def _parse(text: str, max_bytes: int, limits: MediaConfig) -> dict[str, Any]:
+    return parse_object(text, max_bytes, "The message", limits.max_json_depth)
 
 
 def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str]) -> None:

@@ -24,7 +24,18 @@ _MODES = frozenset({"verify", "identify", "enroll"})
 _VERDICTS = frozenset(map(str, Verdict))
 _REFUSALS = frozenset({"capacity", "limit_reached", "authentication", "not_allowed", "draining"})
 _WEBHOOK_OUTCOMES = frozenset({"delivered", "given_up", "dropped"})
-_ENROLLMENTS = frozenset({"completed", "not_enough_speech", "inconsistent", "unsupported_audio"})
+_ENROLLMENTS = frozenset(
+    {
+        "completed",
+        "not_enough_speech",
+        "inconsistent",
+        "unsupported_audio",
+        "cancelled",
+        "failed",
+    }
+)
+_SAME_OUTCOME = {"inconsistent_enrollment": "inconsistent"}
+"""The code of an error, where the event of a session has another word for it."""
 
 _LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
 _STEP_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
@@ -143,7 +154,8 @@ class Metrics:
         self._verdicts.labels(_known(str(verdict), _VERDICTS)).inc()
 
     def enrollment(self, outcome: str) -> None:
-        """An enrollment was completed, or refused for a reason."""
+        """An enrollment was ``completed``, refused for a reason, ``cancelled`` or ``failed``."""
+        outcome = _SAME_OUTCOME.get(outcome, outcome)
         self._enrollments.labels(_known(outcome, _ENROLLMENTS)).inc()
 
     def webhook(self, outcome: str) -> None:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from urllib.parse import parse_qs
 
 from starlette.routing import WebSocketRoute
 
-from streamsv.errors import ProtocolError, StreamsvError, UnknownSession
-from streamsv.server import closing
+from streamsv.errors import (
+    AuthenticationError,
+    ProtocolError,
+    StoreError,
+    StreamsvError,
+    UnknownSession,
+)
+from streamsv.server import access, closing
 from streamsv.server.access import Principal
 from streamsv.server.call import Call
 from streamsv.server.closing import Closing
@@ -30,6 +37,8 @@ from streamsv.server.door import (
 )
 from streamsv.server.parts import Parts
 
+log = logging.getLogger("streamsv.server")
+
 
 class ObserverEndpoint:
     """The ASGI application of ``/v1/sessions/{session_id}/events``."""
@@ -40,12 +49,11 @@ class ObserverEndpoint:
         await receive()  # websocket.connect
         try:
             principal = await who_asks(parts, scope)
-            principal.require("verify")
             with parts.limits.connection(principal, peer_of(scope)):
                 call = _call_of(parts, principal, str(scope["path_params"]["session_id"]))
                 after = _after(scope)
                 await accept(scope, send)
-                await _serve(call, after, receive, send)
+                await _serve(parts, principal, call, after, receive, send)
         except StreamsvError as error:
             await turn_away(scope, send, error)
 
@@ -72,18 +80,36 @@ def _after(scope: Scope) -> int:
     return int(given)
 
 
-async def _serve(call: Call, after: int, receive: Receive, send: Send) -> None:
+async def _serve(
+    parts: Parts, principal: Principal, call: Call, after: int, receive: Receive, send: Send
+) -> None:
     telling = asyncio.create_task(_tell(call, after, send))
     listening = asyncio.create_task(_listen(receive))
+    revoking = asyncio.create_task(_until_revoked(parts, principal))
+    tasks = (telling, listening, revoking)
+    done: set[asyncio.Task[None]] = set()
     try:
-        await asyncio.wait([telling, listening], return_when=asyncio.FIRST_COMPLETED)
-        if telling.done():
-            telling.result()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (telling, listening):
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(OSError):  # the observer has gone: nobody is there to be told
+        if telling in done:
+            telling.result()
+        elif revoking in done:
+            error = AuthenticationError("The API key was revoked. Use another one.")
+            await say_goodbye(send, closing.because_of(error))
+
+
+async def _until_revoked(parts: Parts, principal: Principal) -> None:
+    while True:
+        await asyncio.sleep(access.RECHECK_S)
+        try:
+            if not await asyncio.to_thread(parts.gatekeeper.still_valid, principal):
+                return
+        except StoreError as error:  # somebody holds the file: the next look is soon
+            log.error("An observer's key could not be looked up: %s", error.message)
 
 
 async def _tell(call: Call, after: int, send: Send) -> None:

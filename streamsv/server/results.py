@@ -20,6 +20,8 @@ from streamsv.events import (
 
 ONGOING = "ongoing"
 ENDED = "ended"
+CANCELLED = "CANCELLED"
+"""The outcome of an enrollment that ended before it was completed or refused."""
 
 _DECISIONS = {
     Verdict.ACCEPT: "ACCEPT",
@@ -49,6 +51,7 @@ class Result:
         self._decisions: list[DecisionMade] = []
         self._progress: EnrollmentProgress | None = None
         self._enrollment: EnrollmentCompleted | EnrollmentRefused | None = None
+        self._is_ended = False
 
     def take(self, event: Event) -> None:
         """One more event of the session, in order."""
@@ -65,6 +68,10 @@ class Result:
             self._enrollment = event
         elif isinstance(event, SessionEnded):
             self._net_speech_s = event.net_speech_s
+
+    def end(self) -> None:
+        """No more events come."""
+        self._is_ended = True
 
     def to_dict(self) -> dict[str, Any]:
         """``at_s``, ``net_speech_s``, and ``decisions`` or ``enrollment``."""
@@ -103,6 +110,8 @@ class Result:
 
     def _enrollment_fields(self) -> dict[str, Any]:
         outcome = self._enrollment
+        if outcome is None and self._is_ended:
+            return {"outcome": CANCELLED}
         if outcome is None:
             remaining_s = None if self._progress is None else self._progress.remaining_s
             return {"outcome": "ENROLLING", "remaining_s": remaining_s}

@@ -185,7 +185,11 @@ class Webhooks:
     async def _run(self, endpoint: _Endpoint, lane: asyncio.Queue[_Message]) -> None:
         while True:
             message = await lane.get()
-            is_delivered = await self._deliver(endpoint, message)
+            try:
+                is_delivered = await self._deliver(endpoint, message)
+            except Exception:  # the lane goes on, whatever it was
+                log.exception("Webhook %s to %s is given up.", message.id, endpoint.host)
+                is_delivered = False
             self._metrics.webhook("delivered" if is_delivered else "given_up")
             self._count(endpoint, -1)
 

@@ -71,7 +71,8 @@ class Voiceprint:
     Parameters
     ----------
     speaker:
-        The id of the speaker: 1 to 128 printable characters, no space at either end.
+        The id of the speaker: 1 to 128 printable characters, no space at either end, and neither
+        ``.`` nor ``..``.
     embedding:
         Any numbers but all zeros, shape (dimension,). Kept as float32 of unit length, in a
         read-only copy.
@@ -223,9 +224,14 @@ def check_speaker(speaker: str) -> None:
     Raises
     ------
     ConfigError
-        Unless it is 1 to 128 printable characters without a space at either end.
+        Unless it is 1 to 128 printable characters without a space at either end, and neither
+        ``.`` nor ``..``, which no URL can name: they are taken out of its path.
     """
     _check_text("speaker", speaker, MAX_SPEAKER_LENGTH)
+    if speaker in (".", ".."):
+        raise ConfigError(
+            "speaker must be neither . nor .., which a URL cannot name. Choose another id.", speaker
+        )
 
 
 def _check_text(name: str, text: Any, max_length: int) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 
+from streamsv.audio import AudioFormat
 from streamsv.errors import CapacityError
 from streamsv.server.admission import Admission
 from streamsv.server.config import AdmissionConfig
+from streamsv.server.limits import LimitsConfig
 from streamsv.server.worker import Load
+
+MULAW = AudioFormat("mulaw", 8000)
 
 
 def test_a_burst_is_counted_before_it_shows_in_the_load() -> None:
@@ -50,3 +58,37 @@ def test_the_number_of_sessions_is_bounded_whatever_the_load() -> None:
 
 def test_the_first_session_is_let_in_on_any_machine() -> None:
     Admission(AdmissionConfig(), lambda: Load(delay_s=9.0), session_cost=5.0).admit(0)
+
+
+def test_starts_that_fail_do_not_use_up_the_room_of_others(serve: Any, desk: Any) -> None:
+    limits = LimitsConfig(sessions_per_address=3)
+    live = serve(limits=limits)
+    config = AdmissionConfig(max_utilization=0.85, max_delay_ms=1e6)
+    # One more session beside those that are there is all that there is room for.
+    live.parts.calls.use(live.parts.worker, Admission(config, Load, session_cost=0.25))
+    strange, known = (desk.start_of(MULAW, name) for name in ("nobody", "alice"))
+
+    async def run() -> list[str]:
+        async with live.open() as first, live.open() as second, live.open() as third:
+            for socket in (first, second):
+                await socket.send(known)
+                assert json.loads(await socket.recv())["type"] == "session_started"
+            for _ in range(5):
+                assert (await desk.whole_call(live, strange, b"")).code == 1008
+            await third.send(known)
+            assert json.loads(await third.recv())["type"] == "session_started"
+            heard = [await desk.whole_call(live, known, b"") for _ in range(5)]
+            return [each.events[0]["code"] for each in heard]
+
+    # Who has all the sessions that one may have is refused for that, and uses up no room either.
+    assert asyncio.run(run()) == ["limit_reached"] * 5
+
+
+def test_what_was_let_in_for_nothing_is_taken_back() -> None:
+    admission = Admission(AdmissionConfig(), Load, session_cost=0.4, clock=lambda: 0.0)
+    for _ in range(20):
+        admission.take_back(admission.admit(1))
+    admission.admit(1)
+    admission.admit(1)
+    with pytest.raises(CapacityError):
+        admission.admit(1)

@@ -45,6 +45,8 @@ FIRST_MESSAGES = [
     (starting(speakers=[]), 1007, "speakers"),
     (starting(speakers=["alice", "alice"]), 1007, "speakers"),
     (starting(speakers=["a" * 200]), 1007, "speakers"),
+    (starting(speakers=["."], mode="enroll"), 1007, "speakers"),
+    (starting(speakers=[".."], mode="enroll"), 1007, "speakers"),
     (starting(speakers=[f"s{n}" for n in range(51)]), 1007, "speakers"),
     (starting(audio=None), 1007, "audio"),
     (starting(audio={"encoding": "mp3", "sample_rate": 8000}), 1007, "audio"),
@@ -78,6 +80,12 @@ def test_a_wrong_first_message_is_answered_with_its_code_and_the_field(
         ('{"type": "gap", "ms": 0}', 1007, "ms"),
         ('{"type": "gap", "ms": NaN}', 1007, "protocol"),
         ('{"type": "dtmf", "digit": "55"}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": ["5"]}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": {}}', 1007, "digit"),
+        ('{"type": "dtmf", "digit": ""}', 1007, "digit"),
+        ('{"type": "dtmf"}', 1007, "digit"),
+        ('{"type": ["stop"]}', 1007, "type"),
+        ('{"type": "gap", "ms": [1]}', 1007, "ms"),
         ('{"type": "pause"}', 1007, "type"),
         (b"\x00" * 300_000, 1009, ""),
     ],
@@ -158,3 +166,78 @@ def test_nothing_of_a_call_is_kept_once_its_time_is_over(serve: Any, desk: Any) 
     assert (list(calls), calls.live, calls._by_token, calls._by_stream) == ([], [], {}, {})
     assert live.parts.limits.in_use("sessions") == 0
     assert live.parts.limits.in_use("connections") == 0
+
+
+def test_a_message_that_we_fail_on_ends_its_call_with_1011_and_an_id_that_is_in_the_log(
+    serve: Any, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = serve()
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(starting())
+            first = json.loads(await socket.recv())
+            (call,) = live.parts.calls.live
+            call._inbox = None  # a fault of ours that no message can cause
+            await socket.send(b"\xff" * 160)
+            return await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([first])), 5)
+
+    heard = asyncio.run(run())
+    assert (heard.code, heard.events[-1]["code"]) == (1011, "server")
+    assert any(heard.events[-1]["value"] in record.getMessage() for record in caplog.records)
+    (call,) = live.parts.calls
+    assert (call.result()["status"], call.result()["end_reason"]) == ("ended", "failed")
+    assert live.parts.calls.live == []
+
+
+DTMF = '{"type": "dtmf", "digit": "5"}'
+
+
+async def in_pieces(socket: Any, first: list[str], later: list[str | bytes]) -> None:
+    for message in first:
+        await socket.send(message)
+    await asyncio.sleep(0.3)  # so that what follows does not lie in the piece that was read
+    for message in later:
+        await socket.send(message)
+
+
+def test_a_flood_of_text_is_not_read_and_the_server_answers_others(serve: Any, desk: Any) -> None:
+    live = serve(media={"controls_at_once": 5, "controls_per_s": 0.001})
+
+    async def run() -> None:
+        async with live.open() as socket:
+            await socket.send(starting())
+            session_id = json.loads(await socket.recv())["session_id"]
+            await in_pieces(socket, [DTMF] * 10, [b"\xff" * 160])
+            other = await desk.whole_call(live, starting(), b"\xff" * 800)
+            assert other.code == 1000
+            call = live.parts.calls.get(session_id)
+            assert (call.received_frames, call.is_live) == (0, True)
+            socket.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_text_that_comes_too_fast_waits_and_nothing_is_lost(serve: Any, desk: Any) -> None:
+    live = serve(media={"controls_at_once": 3, "controls_per_s": 20.0, "idle_s": 1.0})
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(starting())
+            gaps = ['{"type": "gap", "ms": 100}'] * 30
+            await in_pieces(socket, gaps, [b"\xff" * 800, '{"type": "stop"}'])
+            return await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 20)
+
+    heard = asyncio.run(run())
+    assert heard.code == 1000
+    assert len(heard.of("audio_gap")) == 30
+    assert heard.events[-1]["at_s"] == pytest.approx(3.1)
+
+
+def test_a_text_message_in_a_call_is_short(serve: Any, desk: Any) -> None:
+    live = serve()
+    padded = DTMF + " " * (512 - len(DTMF))
+    heard = asyncio.run(exchange(live, desk, starting(), padded, '{"type": "stop"}'))
+    assert heard.code == 1000
+    heard = asyncio.run(exchange(live, desk, starting(), padded + " "))
+    assert (heard.code, heard.events[-1]["value"]) == (1007, 513)

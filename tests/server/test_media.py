@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -220,3 +221,73 @@ def test_the_observers_socket_carries_the_same_events_and_no_token(
     assert watched.code == 1000
     assert desk.plain(watched.events) == desk.plain(heard.events)
     assert "resume_token" not in json.dumps(watched.events)
+
+
+def test_a_listener_that_fails_on_the_end_of_a_call_keeps_no_other_from_hearing_of_it(
+    serve: Any, desk: Any
+) -> None:
+    live = serve()
+    ended: list[str] = []
+
+    def fail(_call: Any) -> None:
+        raise RuntimeError("a listener failed")
+
+    live.parts.calls.on_end(fail)
+    live.parts.calls.on_end(lambda call: ended.append(call.session_id))
+    for _ in range(2):
+        heard = asyncio.run(desk.whole_call(live, desk.start_of(MULAW, "alice"), b"\xff" * 800))
+        assert heard.code == 1000
+        assert heard.events[0]["session_id"] == ended[-1]
+    assert live.parts.calls.live == []
+
+
+def test_a_token_survives_any_number_of_resumes_that_break(serve: Any, desk: Any) -> None:
+    live = serve()
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice"))
+            token = json.loads(await socket.recv())["resume_token"]
+            socket.transport.abort()
+        resume = {"token": token, "last_seq": 1}
+        for _ in range(4):  # each answer is lost: the client knows of no other token
+            async with live.open() as socket:
+                await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+                first = json.loads(await socket.recv())
+                assert first["type"] == "session_started", first
+                socket.transport.abort()
+        async with live.open() as socket:
+            await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+            await socket.send('{"type": "stop"}')
+            heard = await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+        async with live.open() as socket:  # now that the client has spoken, it is used up
+            await socket.send(desk.start_of(MULAW, "alice", resume=resume))
+            return heard, await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+
+    heard, late = asyncio.run(run())
+    assert heard.code == 1000
+    assert late.code == 4412
+
+
+def test_who_comes_back_to_a_session_that_failed_meanwhile_is_told_so(
+    serve: Any, desk: Any
+) -> None:
+    live = serve()
+    floats = AudioFormat("f32le", 16_000)
+    start = desk.start_of(floats, "alice")
+
+    async def run() -> tuple[Any, Any]:
+        async with live.open() as socket:
+            await socket.send(start)
+            token = json.loads(await socket.recv())["resume_token"]
+            await socket.send(struct.pack("<f", float("nan")) * 320)
+            failed = await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+        async with live.open() as socket:
+            resume = {"token": token, "last_seq": 1}
+            await socket.send(desk.start_of(floats, "alice", resume=resume))
+            return failed, await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([])), 5)
+
+    failed, told = asyncio.run(run())
+    assert (failed.code, failed.events[-1]["code"]) == (1007, "unsupported_audio")
+    assert (told.code, told.reason) == (failed.code, failed.reason)
+    assert told.events[-1] == failed.events[-1]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamsv.audio import AudioFormat
 from streamsv.server.metrics import Metrics
 
 
@@ -61,3 +65,39 @@ def test_two_servers_in_one_process_do_not_share_figures() -> None:
     one.shed(1)
     assert value(other, "streamsv_shed_hops_total") == 0
     assert REGISTRY.get_sample_value("streamsv_shed_hops_total") is None
+
+
+def test_an_outcome_has_one_name_however_the_enrollment_came() -> None:
+    metrics = Metrics()
+    for outcome in ("inconsistent", "inconsistent_enrollment"):  # an event's word, an error's code
+        metrics.enrollment(outcome)
+    assert value(metrics, "streamsv_enrollments_total", outcome="inconsistent") == 2
+
+
+def test_enrollments_by_socket_are_counted_by_their_outcome(
+    serve: Any, desk: Any, voice: Any
+) -> None:
+    live = serve()
+    audio = AudioFormat("mulaw", 8000)
+    speech = desk.encoded(voice("voice_b_call"), audio)
+    start = desk.start_of(audio, "bob", mode="enroll", replace=True)
+
+    async def run() -> None:
+        await desk.whole_call(live, start, speech, 16_000)
+        await desk.whole_call(live, start, speech[:8000])
+        async with live.open() as socket:
+            await socket.send(start)
+            await socket.recv()
+            await socket.send(b"\xff" * 800)
+        async with live.open() as socket:
+            await socket.send(start)
+            await socket.recv()
+            await socket.send("no json")
+            await desk.read_to_end(socket, desk.Heard([]))
+        while live.parts.calls.live:
+            await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+    for outcome in ("completed", "not_enough_speech", "cancelled", "failed"):
+        found = value(live.parts.metrics, "streamsv_enrollments_total", outcome=outcome)
+        assert found == 1, outcome

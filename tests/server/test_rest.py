@@ -384,3 +384,61 @@ def test_a_page_elsewhere_cannot_use_a_server_without_keys(serve: Callable[..., 
     assert ask(live, "GET", "/v1/voiceprints").status == 200
     assert ask(live, "GET", "/v1/voiceprints", Origin="null").status == 403
     assert ask(live, "GET", "/v1/voiceprints", Host="evil.example").status == 403
+
+
+def test_a_live_session_that_is_deleted_ends_as_deleted_and_not_as_failed(
+    serve: Callable[..., Any], desk: Any
+) -> None:
+    live = serve()
+    ended: list[dict[str, Any]] = []
+    live.parts.calls.on_end(lambda call: ended.append(call.result()))
+
+    async def run() -> Any:
+        async with live.open() as media:
+            await media.send(desk.start_of(desk_format(), "alice"))
+            first = json.loads(await media.recv())
+            path = f"/v1/sessions/{first['session_id']}"
+            assert (await asyncio.to_thread(ask, live, "DELETE", path)).status == 204
+            return await asyncio.wait_for(desk.read_to_end(media, desk.Heard([first])), 5)
+
+    assert asyncio.run(run()).code == 1000
+    assert [(each["status"], each["end_reason"]) for each in ended] == [("ended", "deleted")]
+
+
+def test_a_body_that_never_comes_is_not_waited_for(
+    serve: Callable[..., Any], keys: dict[str, str]
+) -> None:
+    live = serve(media={"handshake_s": 0.5})
+    head = f"POST /v1/tickets HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {keys['verify']}\r\n"
+    with socket.create_connection(("127.0.0.1", live.port), 10) as slow:
+        slow.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{{".encode()
+        )
+        answer = slow.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_name_that_was_pointed_at_this_machine_reads_nothing_of_it(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    live = serve()
+    paths = ("/metrics", "/v1/info", "/v1/voiceprints", "/v1/sessions/none")
+    for path in paths:
+        answer = ask(live, "GET", path, Host="evil.example")
+        assert (answer.status, answer.code) == (403, "not_allowed"), path
+        assert ask(live, "GET", path, Host=f"localhost:{live.port}").status in (200, 404)
+    with KeyStore(tmp_path / "keys.db") as store:
+        admin = store.create(["admin"]).key
+    # With keys the server has names of its own; only what is for "this machine" asks for its name.
+    assert ask(live, "GET", "/v1/info", Host="voice.example").status == 200
+    assert ask(live, "GET", "/metrics", Host="evil.example").status == 401
+    assert ask(live, "GET", "/metrics", key=admin, Host="voice.example").status == 200
+    assert ask(live, "GET", "/metrics").status == 200
+
+
+def test_figures_for_everybody_are_for_no_name_that_was_pointed_here_while_there_is_no_key(
+    serve: Callable[..., Any],
+) -> None:
+    live = serve(rest=RestConfig(metrics_access="everybody"))
+    assert ask(live, "GET", "/metrics").status == 200
+    assert ask(live, "GET", "/metrics", Host="evil.example").status == 403

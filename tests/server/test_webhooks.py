@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import email.utils
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from streamsv.audio import AudioFormat
 from streamsv.client.webhooks import verify_webhook
 from streamsv.errors import AuthenticationError, ConfigError, ProtocolError
 from streamsv.server.config import WebhookEndpoint, WebhooksConfig
-from streamsv.server.delivery import is_public
+from streamsv.server.delivery import is_public, seconds_of
 from streamsv.server.metrics import Metrics
 from streamsv.server.webhooks import Webhooks, signature
 
@@ -307,3 +309,51 @@ def test_a_real_call_ends_in_a_verified_result(
             assert found[1]["result"]["decisions"][0]["speaker"] == "alice"
 
     asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+    for given, wanted in (
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("-3", 0.0),
+        ("1e9", 86_400.0),
+        ("inf", 86_400.0),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tuesday, 14-Nov-23 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 22:14:20 -0000", 60.0),
+        ("Tue, 14 Nov 2023 23:14:20 +0100", 60.0),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("Tue, 99 Nov 2023 22:14:20 GMT", None),
+    ):
+        assert seconds_of(given, now) == wanted, given
+
+
+def test_a_date_to_come_back_at_is_waited_for_up_to_the_longest_pause(secret_file: str) -> None:
+    async def run() -> None:
+        async with receiving() as receiver:
+            loop = asyncio.get_running_loop()
+            came: list[float] = []
+
+            def answer(n: int) -> bytes:
+                came.append(loop.time())
+                later = email.utils.formatdate(time.time() + 3600, usegmt=True)
+                refusal = f"HTTP/1.1 503 Busy\r\nRetry-After: {later}\r\n\r\n".encode()
+                return refusal if n == 1 else b"HTTP/1.1 200 OK\r\n\r\n"
+
+            receiver.answer = answer
+            metrics = Metrics()
+            hooks = webhooks_to(
+                receiver.port, secret_file, metrics, first_retry_s=0.01, longest_retry_s=0.4
+            )
+            hooks.start()
+            hooks.take(FakeCall("s1"), decision(1))
+            await hooks.stop()
+            assert outcome(metrics, "delivered") == 1
+            assert came[1] - came[0] >= 0.39
+
+    asyncio.run(run())

@@ -39,7 +39,7 @@ def voiceprints(draw: st.DrawFn) -> Voiceprint:
         np.float32, st.integers(1, 64), elements={"allow_nan": False, "allow_infinity": False}
     )
     return Voiceprint(
-        speaker=draw(texts(128)),
+        speaker=draw(texts(128).filter(lambda text: text not in (".", ".."))),
         embedding=draw(embeddings.filter(lambda embedding: embedding.any())),
         fingerprint=draw(texts(128)),
         net_speech_s=draw(st.floats(0, 1e9)),

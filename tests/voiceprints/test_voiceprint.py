@@ -85,7 +85,21 @@ def test_what_has_no_direction_is_no_embedding(make: Make, embedding: Any) -> No
 
 @pytest.mark.parametrize(
     "speaker",
-    ["", " ", " alice", "alice ", "a\nb", "a\x00b", "a\x7f", "a\u202eb", "\ud800", "a" * 129, 7],
+    [
+        "",
+        " ",
+        " alice",
+        "alice ",
+        "a\nb",
+        "a\x00b",
+        "a\x7f",
+        "a\u202eb",
+        "\ud800",
+        "a" * 129,
+        7,
+        ".",
+        "..",
+    ],
 )
 def test_speaker_id_must_be_short_and_printable(make: Make, speaker: Any) -> None:
     with pytest.raises(ConfigError, match="speaker must be"):
@@ -94,7 +108,9 @@ def test_speaker_id_must_be_short_and_printable(make: Make, speaker: Any) -> Non
         check_speaker(speaker)
 
 
-@pytest.mark.parametrize("speaker", ["a", "Ana María", "客户-42", "a@b.example/x#1", "a" * 128])
+@pytest.mark.parametrize(
+    "speaker", ["a", "...", ".a", "Ana María", "客户-42", "a@b.example/x#1", "a" * 128]
+)
 def test_speaker_id_may_be_in_any_script(make: Make, speaker: str) -> None:
     assert make(speaker=speaker).speaker == speaker
 

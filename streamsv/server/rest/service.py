@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 import streamsv
 from streamsv.engine import Engine
 from streamsv.errors import StreamsvError
+from streamsv.server.access import is_local_name
 from streamsv.server.door import peer_of
 from streamsv.server.limits import is_loopback
 from streamsv.server.metrics import CONTENT_TYPE
@@ -87,15 +88,24 @@ async def readyz(request: Request, parts: PartsHere) -> Response:
 async def metrics(request: Request, parts: PartsHere) -> Response:
     """For an admin key; also for this machine, or everybody, as `rest.metrics_access` says."""
     access = parts.config.rest.metrics_access
-    is_here = access == "loopback" and is_loopback(peer_of(request.scope))
-    if access != "everybody" and not is_here:
+    host = request.headers.get("host")
+    # A page that pointed its own name at this machine is not "here", however near its browser is.
+    is_here = is_loopback(peer_of(request.scope)) and is_local_name(host)
+    if access == "everybody":
+        await asyncio.to_thread(parts.gatekeeper.check_host, host)
+    elif access != "loopback" or not is_here:
         (await who_asks(request, parts)).principal.require("admin")
     return Response(await asyncio.to_thread(parts.metrics.exposition), media_type=CONTENT_TYPE)
 
 
-@router.get("/v1/info", summary="What a client may want to know first")
-async def info(parts: PartsHere) -> dict[str, Any]:
+@router.get(
+    "/v1/info",
+    summary="What a client may want to know first",
+    responses=described(403, 503),
+)
+async def info(request: Request, parts: PartsHere) -> dict[str, Any]:
     """Which version it is, whether a key is needed, and the model's fingerprint."""
+    await asyncio.to_thread(parts.gatekeeper.check_host, request.headers.get("host"))
     return {
         "version": streamsv.__version__,
         "needs_key": not await asyncio.to_thread(lambda: parts.gatekeeper.is_open),

@@ -70,7 +70,7 @@ async def delete_session(parts: PartsHere, by: Anybody, session_id: str) -> Resp
     tags=["sessions"],
     status_code=201,
     response_model=TicketFields,
-    responses=described(400, 401, 403, 413, 415, 422, 429, 503),
+    responses=described(400, 401, 403, 408, 413, 415, 422, 429, 503),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -84,7 +84,8 @@ async def issue_ticket(request: Request, parts: PartsHere, by: Anybody) -> Respo
     if kind != "application/json":
         raise HTTPException(415, "Send JSON, with Content-Type application/json.")
     most = parts.config.rest.max_json_bytes
-    fields = parse_object(await read_body(request, most), most, "The body")
+    body = await read_body(request, most, parts.config.media.handshake_s)
+    fields = parse_object(body, most, "The body")
     scope = fields.get("scope")
     if set(fields) != {"scope"} or not isinstance(scope, str) or scope not in SCOPES:
         raise ConfigError(f'Send {{"scope": …}} with one of: {", ".join(SCOPES)}.', None)

@@ -78,13 +78,22 @@ async def received(request: Request, config: RestConfig) -> AsyncIterator[Upload
         yield upload
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """A small body. Raises HTTPException 413 as soon as it is too large."""
+async def read_body(request: Request, max_bytes: int, deadline_s: float) -> bytes:
+    """A small body.
+
+    Raises HTTPException: 413 as soon as it is too large, 408 if it is not there in ``deadline_s``.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise HTTPException(413, f"The body may have {max_bytes} bytes.")
+    try:
+        async with asyncio.timeout(deadline_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise HTTPException(413, f"The body may have {max_bytes} bytes.")
+    except TimeoutError as error:
+        raise HTTPException(
+            408, f"The body took longer than {deadline_s:g} s. Send it again."
+        ) from error
     return bytes(body)
 
 

@@ -32,7 +32,7 @@ _CONSENT_FIELDS = ("consent_given_at", "consent_by", "consent_purpose")
 Enroller = Annotated[Asker, Depends(asker("enroll"))]
 Speaker = Annotated[
     str,
-    PathParameter(description="The speaker's id: 1 to 128 printable characters."),
+    PathParameter(description="The speaker's id: 1 to 128 printable characters, not `.` or `..`."),
 ]
 Text = Annotated[str | None, Query(max_length=1024)]
 
