@@ -11,9 +11,13 @@ The public names are loaded when they are first used, so that ``import streamsv`
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# From 1.29 on, onnxruntime reports its use to its maker unless this is set before it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from streamsv.audio import AudioFile, AudioFormat, Microphone

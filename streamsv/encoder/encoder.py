@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from streamsv.errors import ModelLoadError
 
+# Where somebody loaded onnxruntime before streamsv, what `streamsv` sets came too late for it.
+ort.disable_telemetry_events()
+
 Floats = NDArray[np.float32]
 State = dict[str, Floats]
 """Named state arrays, batch first, as the graph names them."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -177,6 +178,23 @@ print(json.dumps([list(embedding.shape), sorted(loaded)]))
 def test_importing_the_room_loads_no_onnxruntime() -> None:
     program = "import sys, streamsv.encoder; sys.exit('onnxruntime' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import streamsv; streamsv.Engine.load()",
+        "import training.quantization as q; q.onnxruntime.InferenceSession(sys.argv[1])",
+    ],
+)
+def test_onnxruntime_reports_nothing_and_leaves_nothing(tmp_path: Path, program: str) -> None:
+    heard = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}  # each would keep it quiet
+    environ = {name: value for name, value in os.environ.items() if name not in heard}
+    environ |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; {program}", str(BUNDLED)], check=True, env=environ
+    )
+    assert [str(path) for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
