@@ -10,32 +10,18 @@ import math
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from streamsv.errors import ConfigError
 from training.config import AugmentConfig
-from training.disk import read_stretch
 from training.manifest import Sound, read_sounds
 from training.rooms import simulate_rooms
+from training.sound import read_sound, read_stretch
 from training.telephony import automatic_gain, fast_size, g711, lose_packets, round_trip
 
 RATE = 16_000
-
-
-def _load(path: Path) -> NDArray[np.float32]:
-    try:
-        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as sound ({error}). Convert it, or take it out of the table.",
-            str(path),
-        ) from error
-    mono = pcm.mean(axis=1)
-    return np.asarray(soxr.resample(mono, rate, RATE) if rate != RATE else mono, np.float32)
 
 
 class Augmenter:
@@ -59,7 +45,7 @@ class Augmenter:
             if not preload:
                 kept.append(sound.path)
                 continue
-            pcm = _load(sound.path)
+            pcm = read_sound(sound.path)
             if sound.kind == "room":
                 kept.append(self._aligned(pcm))
             elif float(np.abs(pcm).max(initial=0.0)) > 1e-4:
@@ -123,7 +109,7 @@ class Augmenter:
         for place in range(len(rows)):
             room = self._rooms[int(generator.integers(len(self._rooms)))]
             if isinstance(room, Path):
-                room = self._aligned(_load(room))
+                room = self._aligned(read_sound(room))
             responses[place, : len(room)] = room
         size = fast_size(samples + RATE // 2)
         spectrum = torch.fft.rfft(x[rows], size) * torch.fft.rfft(responses, size)

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 
@@ -22,6 +20,7 @@ from streamsv.nn.config import HOP_SAMPLES
 from training.batches import Batch
 from training.manifest import Clip, is_labeled, weight_of
 from training.prepare import MIN_SPEECH_S, Voice
+from training.sound import read_stretch
 
 RATE = 16_000
 Floats = NDArray[np.float32]
@@ -122,26 +121,3 @@ class DiskSource:
                 stretch = np.concatenate(pieces)
         stretch = Voice(speed=speed)(stretch[:needed])
         return np.resize(stretch[:samples], samples)
-
-
-def read_stretch(path: Path, start: float, samples: int) -> Floats:
-    """At most ``samples`` at 16 kHz from a file, which is not read as a whole.
-
-    ``start`` in [0, 1] is where, of all places that leave ``samples`` after them, on a multiple of
-    320 samples. Raises ConfigError for a file that cannot be read or holds nothing.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            wanted = -(-samples * rate // RATE)
-            grid = max(1, rate // 50)
-            spare = max(0, file.frames - wanted) // grid
-            file.seek(min(int(start * (spare + 1)), spare) * grid)
-            pcm = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", str(path)) from error
-    if not len(pcm):
-        raise ConfigError(f"{path} holds no sound.", str(path))
-    if rate != RATE:
-        pcm = soxr.resample(pcm, rate, RATE)
-    return np.asarray(pcm[:samples], np.float32)

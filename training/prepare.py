@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from streamsv.audio.gate import GateConfig, Speech, SpeechGate
 from streamsv.errors import ConfigError
 from training.manifest import Clip, read_clips
 from training.provenance import Provenance
+from training.sound import read_sound
 from training.teachers.heard import Teacher
 from training.warp import warp
 
@@ -51,17 +51,7 @@ def load_speech(path: Path, gate: GateConfig) -> Floats:
 
     Raises ConfigError for a file that cannot be read.
     """
-    try:
-        pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as sound ({error}). Convert it, or take it out of the table.",
-            str(path),
-        ) from error
-    mono = pcm.mean(axis=1)
-    if rate != 16_000:
-        mono = soxr.resample(mono, rate, 16_000)
-    outputs = SpeechGate(gate).push(np.asarray(mono, np.float32))
+    outputs = SpeechGate(gate).push(read_sound(path))
     pieces = [output.pcm for output in outputs if isinstance(output, Speech)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 

@@ -26,8 +26,8 @@ from streamsv.errors import EvaluationSetError
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.scoring.metrics import eer, min_dcf
 from training.checkpoint import load_checkpoint, load_network
-from training.disk import read_stretch
 from training.networks import Network, PaperNetwork
+from training.sound import read_stretch
 
 Floats = NDArray[np.float32]
 _LABELS = {"1": 1, "0": 0, "target": 1, "nontarget": 0, "tgt": 1, "imp": 0, "non": 0}

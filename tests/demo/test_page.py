@@ -25,6 +25,15 @@ def enroll(browser, name="Ana"):
     browser.until("document.querySelector('#enroll-progress').value > 4")
 
 
+def enroll_from_file(browser, clips):
+    browser.until("!document.querySelector('#enroll-card').hidden")
+    browser.click("#name")
+    browser.type("Ana")
+    browser.click("#consent")
+    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
+    browser.until("!document.querySelector('#verify-card').hidden")
+
+
 def talk(browser):
     """The button has the focus: after the enrollment, and after each try."""
     browser.until("document.activeElement.id === 'verify-start'")
@@ -115,12 +124,7 @@ def test_a_connection_that_breaks_is_resumed_and_nothing_is_lost(browse, served,
     browser = browse(clips.pcm("voice_a_call"))
     browser.look(*DESKTOP)
     browser.open(served.url)
-    browser.until("!document.querySelector('#enroll-card').hidden")
-    browser.click("#name")
-    browser.type("Ana")
-    browser.click("#consent")
-    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
-    browser.until("!document.querySelector('#verify-card').hidden")
+    enroll_from_file(browser, clips)
     browser.run(
         "window.said = []; new MutationObserver(() => said.push(document.querySelector("
         "'#connection').textContent)).observe(document.querySelector('#connection'),"
@@ -168,12 +172,7 @@ def test_a_server_that_is_no_longer_heard_is_asked_again_and_the_call_goes_on(
     browser = browse(clips.pcm("voice_a_call"))
     browser.look(*DESKTOP)
     browser.open(between.url)
-    browser.until("!document.querySelector('#enroll-card').hidden")
-    browser.click("#name")
-    browser.type("Ana")
-    browser.click("#consent")
-    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
-    browser.until("!document.querySelector('#verify-card').hidden")
+    enroll_from_file(browser, clips)
     talk(browser)
     between.deafen()
     assert verdict(browser) == "accept"
@@ -192,12 +191,7 @@ def test_while_a_voice_is_tried_no_voiceprint_can_be_deleted(browse, served, cli
     browser = browse(clips.pcm("voice_a_call"))
     browser.look(*DESKTOP)
     browser.open(served.url)
-    browser.until("!document.querySelector('#enroll-card').hidden")
-    browser.click("#name")
-    browser.type("Ana")
-    browser.click("#consent")
-    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
-    browser.until("!document.querySelector('#verify-card').hidden")
+    enroll_from_file(browser, clips)
     talk(browser)
     for _ in range(2):
         browser.click("#voiceprint-list li button")
@@ -311,11 +305,7 @@ def test_with_keys_the_page_asks_for_one_and_keeps_it_in_the_tab_only(browse, se
     assert browser.run("sessionStorage.length") == 1
     assert browser.run("localStorage.length") == 0
     assert key not in browser.run("document.documentElement.outerHTML + location.href")
-    browser.click("#name")
-    browser.type("Ana")
-    browser.click("#consent")
-    browser.choose_file("#enroll-file", clips.path("voice_a_enroll"))
-    browser.until("!document.querySelector('#verify-card').hidden")
+    enroll_from_file(browser, clips)
 
 
 def test_everything_can_be_reached_with_the_keyboard(browse, served, clips):

@@ -10,9 +10,10 @@ import torch
 
 from streamsv.errors import ConfigError
 from training.checkpoint import load_checkpoint
-from training.disk import DiskSource, read_stretch
+from training.disk import DiskSource
 from training.loop import Trainer, train
 from training.manifest import Clip, read_clips
+from training.sound import read_stretch
 
 
 @pytest.fixture
