@@ -18,38 +18,17 @@ from streamsv.config import to_mapping
 from streamsv.errors import ConfigError
 from streamsv.nn.frontend import LogMelFrontEnd
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.config import OptimizerConfig, TrainConfig
+from training.config import TrainConfig
 from training.distributed import World, join
 from training.feed import Feed
 from training.losses import distillation_factor
-from training.muon import MuonWithAdamW
 from training.networks import make_network
 from training.objective import DISTILLED, Objective
+from training.optimizers import learning_rate, make_optimizer
 from training.plots import plot_run
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient before a run gives up."""
-
-
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear from 0 to ``peak_rate`` over the warm-up, then a cosine down to ``final_rate``.
-
-    With ``sgd_after``, another cosine from there on.
-    """
-    if config.sgd_after and step >= config.sgd_after:
-        return _cosine(
-            config.sgd_peak_rate, config.sgd_final_rate, config.sgd_after, config.steps, step
-        )
-    if step < config.warmup:
-        return config.peak_rate * (step + 1) / config.warmup
-    end = config.sgd_after or config.steps
-    return _cosine(config.peak_rate, config.final_rate, config.warmup, end, step)
-
-
-def _cosine(peak: float, final: float, start: int, end: int, step: int) -> float:
-    progress = min(1.0, (step - start) / max(1, end - start))
-    share = 0.5 * (1 + math.cos(math.pi * progress))
-    return final + (peak - final) * share
 
 
 class Trainer:
@@ -80,7 +59,7 @@ class Trainer:
         ).train()
         self.objective.to(self.world.device)
         self.average.to(self.world.device)
-        self.optimizer = self._make_optimizer(0)
+        self.optimizer = make_optimizer(self.objective, config.optimizer, 0)
         self.step = 0
         self.seconds = 0.0
         self.skipped = self._skipped_in_row = 0
@@ -105,31 +84,6 @@ class Trainer:
             raise ConfigError("The teacher gives no frames: set their losses to 0.", None)
         if loss.speaker and not len(feed.class_sizes):
             raise ConfigError("loss.speaker needs clips with labeled speakers.", loss.speaker)
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        decay = self.config.optimizer.weight_decay
-        matrices = [p for p in self.objective.parameters() if p.dim() > 1]
-        vectors = [p for p in self.objective.parameters() if p.dim() <= 1]
-        return [
-            {"params": matrices, "weight_decay": decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-
-    def _make_optimizer(self, step: int) -> torch.optim.Optimizer | MuonWithAdamW:
-        """The one that takes the step ``step``, with nothing remembered."""
-        config = self.config.optimizer
-        if config.sgd_after and step >= config.sgd_after:
-            return torch.optim.SGD(
-                self._parameter_groups(), lr=config.sgd_peak_rate, momentum=0.9, nesterov=True
-            )
-        if config.method == "muon":
-            return MuonWithAdamW(
-                self.objective.parameters(),
-                config.peak_rate,
-                config.weight_decay,
-                self.objective.tables(),
-            )
-        return torch.optim.AdamW(self._parameter_groups(), lr=config.peak_rate, betas=(0.9, 0.98))
 
     def _make_parallel(self) -> torch.nn.Module:
         if self.world.size == 1:
@@ -192,7 +146,7 @@ class Trainer:
             ) from error
         self._restore_heads(content.get("heads", {}))
         self.step, self.seconds = content["step"], content["seconds"]
-        self.optimizer = self._make_optimizer(self.step - 1)
+        self.optimizer = make_optimizer(self.objective, self.config.optimizer, self.step - 1)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
         except (KeyError, ValueError) as error:
@@ -273,7 +227,7 @@ class Trainer:
         """One step of the optimizer; returns the losses, averaged over processes."""
         config = self.config
         if self.step and self.step == config.optimizer.sgd_after:
-            self.optimizer = self._make_optimizer(self.step)
+            self.optimizer = make_optimizer(self.objective, config.optimizer, self.step)
         rate = learning_rate(config.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

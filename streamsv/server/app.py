@@ -30,6 +30,7 @@ from streamsv.server.keys import FILE_NAME as KEYS_FILE_NAME
 from streamsv.server.keys import KeyStore
 from streamsv.server.limits import Limits
 from streamsv.server.metrics import Metrics
+from streamsv.server.moderation import Moderator
 from streamsv.server.opening import Opener
 from streamsv.server.parts import Parts
 from streamsv.server.rest.install import install
@@ -108,6 +109,8 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
             calls.on_event(webhooks.take)
             calls.on_end(webhooks.take_end)
             workers.start()
+            moderator = Moderator(loop, workers)
+            moderator.start()
             webhooks.start()
             tasks = [
                 background.begin("The watch over calls that are due", calls.sweep()),
@@ -117,6 +120,7 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
             try:
                 yield
             finally:
+                moderator.stop()
                 await calls.drain(0.0)
                 await webhooks.stop()
                 for task in tasks:

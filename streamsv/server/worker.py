@@ -103,11 +103,17 @@ class Worker:
         self._awake = threading.Event()
         self._woken: collections.deque[Stream] = collections.deque()
         self._ready: dict[Stream, None] = {}
+        self._on_round: Callable[[], None] | None = None
         self._is_stopping = False
         self._tally = _Tally()
         self.load = Load()
+        self.is_busy = False
         self.streams = 0
         self._thread = threading.Thread(target=self._run, name="streamsv-engine", daemon=True)
+
+    def on_round(self, callback: Callable[[], None]) -> None:
+        """Call ``callback``, on the thread, when a round has ended and was reported."""
+        self._on_round = callback
 
     def start(self) -> None:
         """Start the thread."""
@@ -143,16 +149,21 @@ class Worker:
                 self._tally.settle(self.load)
                 self._awake.wait(timeout=1.0)
             self._awake.clear()
-            pause_s = began + self._round_s() - time.perf_counter()
+            pause_s = began + self.round_s - time.perf_counter()
             if pause_s > 0:
                 time.sleep(pause_s)
             began = time.perf_counter()
             self._gather()
             if self._ready:
+                self.is_busy = True
                 self._round(began)
+                self.is_busy = False
+                if self._on_round is not None:
+                    self._on_round()
 
-    def _round_s(self) -> float:
-        """How far apart rounds begin now."""
+    @property
+    def round_s(self) -> float:
+        """How far apart rounds begin now, in seconds: 0 with few streams."""
         few = self._config.pause_from_sessions
         if self.streams < few:
             return 0.0
@@ -273,6 +284,21 @@ class Workers:
     def idlest(self) -> Worker:
         """The worker with the fewest streams."""
         return min(self._workers, key=lambda worker: worker.streams)
+
+    def on_round(self, callback: Callable[[], None]) -> None:
+        """Call ``callback``, on a thread, when one of them has ended a round."""
+        for worker in self._workers:
+            worker.on_round(callback)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one of them is in a round."""
+        return any(worker.is_busy for worker in self._workers)
+
+    @property
+    def round_s(self) -> float:
+        """How far apart rounds begin now, in seconds, where that is longest."""
+        return max(worker.round_s for worker in self._workers)
 
     @property
     def load(self) -> Load:

@@ -26,7 +26,8 @@ from training.config import (
     TrainConfig,
     load_config,
 )
-from training.loop import MOST_SKIPPED, Trainer, learning_rate, train
+from training.loop import MOST_SKIPPED, Trainer, train
+from training.optimizers import learning_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 
