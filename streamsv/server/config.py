@@ -123,7 +123,8 @@ class WorkerConfig:
     pause_ms, pause_from_sessions:
         From so many sessions of a thread on, it works in rounds that begin some time apart, so
         that more hops are stepped together: the longer the more sessions there are, up to
-        ``pause_ms`` at 16 times as many. Fewer sessions are served at once.
+        ``pause_ms`` at 16 times as many; and during a round the event loop rests, so that both do
+        not take Python from each other. Fewer sessions are served at once.
     """
 
     threads: int = 1
