@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+_LONGEST_REST_S = 0.05
 _LOOK_S = 0.5
 _LOOK_BETWEEN_ROUNDS_S = 0.002
 
@@ -36,9 +37,10 @@ class Rounds(Protocol):
 class Moderator:
     """Makes ``loop`` rest, from :meth:`start` to :meth:`stop`. On the loop.
 
-    It rests until the round that is on has ended, at most for as long as rounds are apart. Between
-    rounds it runs freely, so that a request, which takes several turns of the loop, is not held up
-    at each. With few streams, where rounds follow each other at once, it does nothing.
+    It rests until the round that is on has ended, at most for as long as rounds are apart, and no
+    longer than ``longest_s``, since pings and requests wait meanwhile. Between rounds it runs
+    freely, so that a request, which takes several turns of the loop, is not held up at each. With
+    few streams, where rounds follow each other at once, it does nothing.
 
     Parameters
     ----------
@@ -46,11 +48,19 @@ class Moderator:
         The event loop.
     rounds:
         The engine's threads.
+    longest_s:
+        How long a rest may be, in seconds.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: Rounds) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rounds: Rounds,
+        longest_s: float = _LONGEST_REST_S,
+    ) -> None:
         self._loop = loop
         self._rounds = rounds
+        self._longest_s = longest_s
         self._round_ended = threading.Event()
         self._next: asyncio.Handle | None = None
 
@@ -66,7 +76,7 @@ class Moderator:
             self._next = None
 
     def _turn(self) -> None:
-        rest_s = self._rounds.round_s
+        rest_s = min(self._rounds.round_s, self._longest_s)
         if rest_s <= 0:
             self._next = self._loop.call_later(_LOOK_S, self._turn)
             return

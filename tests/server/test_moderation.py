@@ -30,11 +30,15 @@ class Rounds:
         self.ended = callback
 
 
-def stall_s(rounds: Rounds, before: Callable[[Moderator], None] = lambda _: None) -> float:
+def stall_s(
+    rounds: Rounds,
+    before: Callable[[Moderator], None] = lambda _: None,
+    **options: float,
+) -> float:
     """How long 10 ms of sleep take on a loop that ``rounds`` moderate."""
 
     async def sleep() -> float:
-        moderator = Moderator(asyncio.get_running_loop(), rounds)
+        moderator = Moderator(asyncio.get_running_loop(), rounds, **options)
         began = time.monotonic()
         moderator.start()
         before(moderator)
@@ -46,7 +50,11 @@ def stall_s(rounds: Rounds, before: Callable[[Moderator], None] = lambda _: None
 
 
 def test_the_loop_rests_during_a_round_but_no_longer_than_rounds_are_apart() -> None:
-    assert 0.3 <= stall_s(Rounds(0.3, is_busy=True)) < 3
+    assert 0.3 <= stall_s(Rounds(0.3, is_busy=True), longest_s=30) < 3
+
+
+def test_however_far_apart_rounds_are_it_does_not_rest_for_long() -> None:
+    assert 0.05 <= stall_s(Rounds(30.0, is_busy=True)) < 10
 
 
 def test_the_end_of_a_round_wakes_the_loop() -> None:
@@ -58,14 +66,14 @@ def test_the_end_of_a_round_wakes_the_loop() -> None:
 
     timer = threading.Timer(0.2, end)
     timer.start()
-    assert 0.1 <= stall_s(rounds) < 10
+    assert 0.1 <= stall_s(rounds, longest_s=30) < 10
 
 
 @pytest.mark.parametrize(("round_s", "is_busy"), [(30.0, False), (0.0, True)])
 def test_between_rounds_and_with_few_streams_it_does_not_rest(
     round_s: float, is_busy: bool
 ) -> None:
-    assert stall_s(Rounds(round_s, is_busy=is_busy)) < 10
+    assert stall_s(Rounds(round_s, is_busy=is_busy), longest_s=30) < 10
 
 
 def test_it_rests_no_more_once_it_is_stopped() -> None:
@@ -75,7 +83,7 @@ def test_it_rests_no_more_once_it_is_stopped() -> None:
         moderator.stop()
         rounds.is_busy = True
 
-    assert stall_s(rounds, stop) < 10
+    assert stall_s(rounds, stop, longest_s=30) < 10
 
 
 class Meter:
