@@ -69,6 +69,16 @@ def test_the_end_of_a_round_wakes_the_loop() -> None:
     assert 0.1 <= stall_s(rounds, longest_s=30) < 10
 
 
+def test_the_end_of_a_round_before_does_not_cut_a_rest_short() -> None:
+    rounds = Rounds(0.3, is_busy=False)
+
+    def begin_the_next(_: Moderator) -> None:
+        rounds.ended()
+        rounds.is_busy = True
+
+    assert 0.3 <= stall_s(rounds, begin_the_next, longest_s=30) < 3
+
+
 @pytest.mark.parametrize(("round_s", "is_busy"), [(30.0, False), (0.0, True)])
 def test_between_rounds_and_with_few_streams_it_does_not_rest(
     round_s: float, is_busy: bool
