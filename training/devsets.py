@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamsv.audio.gate import GateConfig
+from streamsv.audio.config import GateConfig
 from streamsv.evaluation.sets import EvaluationSet
 from streamsv.nn.config import HOP_SAMPLES
 from streamsv.nn.student import Student

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamsv.audio.gate import GateConfig, Speech, SpeechGate
+from streamsv.audio.config import GateConfig
+from streamsv.audio.gate import Speech, SpeechGate
 from streamsv.errors import ConfigError
 from streamsv.nn.config import HOP_SAMPLES
 from training.batches import Batch

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamsv.audio import Speech, SpeechGate
-from streamsv.engine.guard import GuardConfig
+from streamsv.engine.config import GuardConfig
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
 from streamsv.nn.export import fingerprint
 from streamsv.nn.guard import MOST_LOGIT, PRIOR_HOPS, HeadConfig, SpeechHead, save_head

@@ -19,7 +19,8 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from streamsv.audio.gate import GateConfig, Speech, SpeechGate
+from streamsv.audio.config import GateConfig
+from streamsv.audio.gate import Speech, SpeechGate
 from streamsv.errors import ConfigError
 from training.manifest import Clip, read_clips
 from training.provenance import Provenance

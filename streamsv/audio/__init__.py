@@ -24,8 +24,9 @@ from streamsv.audio.formats import (
 )
 
 if TYPE_CHECKING:
+    from streamsv.audio.config import GateConfig
     from streamsv.audio.files import AudioFile, read_blocks
-    from streamsv.audio.gate import GateConfig, Offset, Onset, Speech, SpeechGate
+    from streamsv.audio.gate import Offset, Onset, Speech, SpeechGate
     from streamsv.audio.level import LevelMeter, Levels
     from streamsv.audio.microphone import Device, Lost, Microphone, list_devices
     from streamsv.audio.resample import Resampler
@@ -58,7 +59,7 @@ __all__ = [
 _MODULE_OF = {
     "AudioFile": "files",
     "read_blocks": "files",
-    "GateConfig": "gate",
+    "GateConfig": "config",
     "Offset": "gate",
     "Onset": "gate",
     "Speech": "gate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.machinery
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 
 from streamsv import __version__
 from streamsv.bench.matrix import MatrixRates, matrix_rates
+from streamsv.engine import session
 
 _MIB = 1024**2
 
@@ -26,6 +28,8 @@ class Machine:
     ------
     processor: its name, None where the system does not tell.
     cores: logical processors of the machine.
+    is_compiled: whether sessions run as machine code, which an installation has to ask for
+        (docs/adr/0017); ``compiled`` in JSON.
     matrix_rates: of matrix products on one thread; None where not measured.
     """
 
@@ -36,13 +40,15 @@ class Machine:
     numpy: str
     onnxruntime: str
     streamsv: str
+    is_compiled: bool
     matrix_rates: MatrixRates | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields; the rates as ``matrix_gflops`` and ``matrix_int8_gops``."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        rates = fields.pop("matrix_rates")
+        rates, is_compiled = fields.pop("matrix_rates"), fields.pop("is_compiled")
         return fields | {
+            "compiled": is_compiled,
             "matrix_gflops": rates and rates.float32,
             "matrix_int8_gops": rates and rates.int8,
         }
@@ -58,6 +64,7 @@ def this_machine() -> Machine:
         numpy=importlib.metadata.version("numpy"),
         onnxruntime=importlib.metadata.version("onnxruntime"),
         streamsv=__version__,
+        is_compiled=session.__file__.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)),
         matrix_rates=matrix_rates(),
     )
 

@@ -83,6 +83,7 @@ def _print(report: BenchReport) -> None:
     output.say(
         f"{machine.processor or 'unknown processor'}, {machine.cores} cores, {machine.system}, "
         f"Python {machine.python}, onnxruntime {machine.onnxruntime}, streamsv {machine.streamsv}"
+        f"{', compiled' if machine.is_compiled else ''}"
     )
     output.say()
     _print_engine(report.engine)

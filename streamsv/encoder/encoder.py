@@ -20,7 +20,7 @@ from streamsv.errors import ModelLoadError
 ort.disable_telemetry_events()
 
 Floats = NDArray[np.float32]
-State = dict[str, Floats]
+State = Mapping[str, Floats]
 """Named state arrays, batch first, as the graph names them."""
 
 SUPPORTED_FORMATS = ("1", "2")

@@ -60,7 +60,7 @@ class Arena:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        self.states = encoder.initial_state(_LEAST_ROWS)
+        self.states = dict(encoder.initial_state(_LEAST_ROWS))
         self._pieces: dict[str, int] = {}
         for name, frames in encoder.rolling.items():
             rows, length, *rest = self.states[name].shape

@@ -5,14 +5,59 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from streamsv.audio.gate import GateConfig
-from streamsv.engine.guard import GuardConfig
+from streamsv.audio.config import GateConfig
 from streamsv.errors import ConfigError
 from streamsv.scoring.policy import DecisionConfig
 
+_MOST_LOGIT = 4.0  # a hop's log odds of speech are clipped there: streamsv.nn.guard
+_LEAST_BELOW_LOUDEST_DB = 6.0
 _SHORTEST_STRETCH_S = 0.1
 _LONGEST_STRETCH_S = 60.0
 _MOST_HOPS_BETWEEN_UPDATES = 750
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """When sound counts as speech.
+
+    Parameters
+    ----------
+    is_on:
+        Whether sound that is not like speech holds a decision back, and neither the background
+        nor faint speech decides anything.
+    min_speech_logit:
+        Mean log odds that the last ten seconds are speech, -4 to 4, below which nothing is decided.
+    below_loudest_db:
+        How far below the loudest voice of the call a voice is in the background and does not count,
+        in dB, at least 6; ``None``: every voice counts.
+    min_speech_dbfs:
+        Level of the speech below which nothing is decided, in dB of full scale.
+    """
+
+    is_on: bool = True
+    min_speech_logit: float = 0.75
+    below_loudest_db: float | None = 16.0
+    min_speech_dbfs: float = -42.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.is_on, bool):
+            raise ConfigError(f"guard.is_on is {self.is_on!r}; use true or false.", self.is_on)
+        if not abs(self.min_speech_logit) <= _MOST_LOGIT:
+            raise ConfigError(
+                f"guard.min_speech_logit must lie between -{_MOST_LOGIT:g} and {_MOST_LOGIT:g}.",
+                self.min_speech_logit,
+            )
+        below = self.below_loudest_db
+        if below is not None and not _LEAST_BELOW_LOUDEST_DB <= below < math.inf:
+            raise ConfigError(
+                f"guard.below_loudest_db must be null or a finite number from "
+                f"{_LEAST_BELOW_LOUDEST_DB:g}.",
+                below,
+            )
+        if not math.isfinite(self.min_speech_dbfs):
+            raise ConfigError(
+                "guard.min_speech_dbfs must be a finite number.", self.min_speech_dbfs
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from typing import SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Session(abc.ABC):
         queue = self._queue
         return self._released() if queue and type(queue[0]) is not QueuedHop else []
 
-    def gap(self, gap_s: float) -> list[Event]:
+    def gap(self, gap_s: SupportsFloat) -> list[Event]:
         """The source lost ``gap_s`` seconds. The evidence so far is kept.
 
         Raises SessionClosed after the end, and UnsupportedAudio, with the session as it was, for

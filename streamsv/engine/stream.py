@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+from typing import SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +161,7 @@ class HopStream:
         if self._waiting_samples >= self._wanted_samples:
             self._take_waiting()
 
-    def gap(self, gap_s: float) -> None:
+    def gap(self, gap_s: SupportsFloat) -> None:
         """The source lost ``gap_s`` seconds: time goes on, speech ends, filters start anew."""
         try:
             seconds = float(gap_s)
@@ -172,10 +173,9 @@ class HopStream:
                 f"A gap of {shown} is not possible; use seconds, a number above 0 and below a day.",
                 seconds if math.isfinite(seconds) else str(gap_s),
             )
-        gap_s = seconds
         self._flush()
-        self._start_at(self.at_s + gap_s)
-        self.queue.append(AudioGap(self._position / SAMPLE_RATE, gap_s))
+        self._start_at(self.at_s + seconds)
+        self.queue.append(AudioGap(self._position / SAMPLE_RATE, seconds))
 
     def next_recording(self, audio: AudioFormat) -> None:
         """One recording ends here; the next, maybe of another format, joins in media time."""

@@ -17,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamsv.audio import SAMPLE_RATE, AudioFormat
+from streamsv.audio import SAMPLE_RATE
 from streamsv.encoder import Encoder
 from streamsv.encoder.batching import Batcher
 from streamsv.engine.config import EngineConfig
-from streamsv.engine.session import Session
-from streamsv.engine.stream import QueuedHop
+from streamsv.engine.hearing import HearingSession
 from streamsv.errors import ConfigError
 from streamsv.evaluation.streaming import played
-from streamsv.events import Event, SessionEnded
 
 Floats = npt.NDArray[np.float32]
 
@@ -128,7 +126,7 @@ class TrackReader:
                 if one.is_fed():
                     still.append(one)
                     continue
-                track = found[one.recording] = one.session.track()
+                track = found[one.recording] = one.track()
                 self._keep(one.recording, track)
                 if self._progress:
                     name = one.recording.paths[0].name
@@ -199,30 +197,6 @@ class TrackReader:
         )
 
 
-class _Hearing(Session):
-    """Scores nothing; keeps what the network gave."""
-
-    def __init__(self, encoder: Encoder, config: EngineConfig, audio: AudioFormat) -> None:
-        super().__init__(encoder, config, audio, "enroll", ())
-        self.embeddings: list[Floats] = []
-        self.snr_db: list[float] = []
-
-    def track(self) -> Track:
-        size = self._encoder.dimension
-        hop_s = self._encoder.hop_samples / SAMPLE_RATE
-        embeddings = np.array(self.embeddings, np.float32).reshape(-1, size)
-        return Track(embeddings, np.array(self.snr_db, np.float32), self.audio.channel, hop_s)
-
-    def _scored(self, hop: QueuedHop, embedding: Floats) -> list[Event]:
-        self.embeddings.append(embedding.copy())
-        snr_db = hop.levels.snr_db
-        self.snr_db.append(np.nan if snr_db is None else snr_db)
-        return []
-
-    def _ending(self) -> list[Event]:
-        return [SessionEnded(self._stream.at_s, self._stream.net_speech_s)]
-
-
 class _Listening:
     """A recording on its way into a session, block by block."""
 
@@ -230,9 +204,17 @@ class _Listening:
         self.recording = recording
         self._blocks = played(recording.paths, recording.channel)
         audio, first = next(self._blocks)
-        self.session = _Hearing(encoder, config, audio)
+        self.session = HearingSession(encoder, config, audio)
         self.session.feed(first)
+        self._encoder = encoder
         self._at_most = max(1, round(recording.at_most_s * SAMPLE_RATE / encoder.hop_samples))
+
+    def track(self) -> Track:
+        """What was heard so far."""
+        session, encoder = self.session, self._encoder
+        embeddings = np.array(session.embeddings, np.float32).reshape(-1, encoder.dimension)
+        snr_db, hop_s = np.array(session.snr_db, np.float32), encoder.hop_samples / SAMPLE_RATE
+        return Track(embeddings, snr_db, session.audio.channel, hop_s)
 
     def is_fed(self) -> bool:
         """Feed until a hop is due; False once there is nothing more to hear."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,24 +62,21 @@ def admitted(found, length):
     return inside
 
 
-class ScriptedGate(SpeechGate):
-    """A gate whose detector says what the test says, so that the rules are tested alone."""
-
-    def __init__(self, script: str, config: GateConfig) -> None:
-        self.script = iter(script)
-        super().__init__(config)
-
-    def _start(self, position: int) -> None:
-        super()._start(position)
-        self._vad = self
-
-    def is_speech(self, frame, sample_rate, samples) -> bool:
-        return next(self.script) == "s"
+@contextlib.contextmanager
+def scripted(script: str):
+    """Gates made or reset in here have a detector that says what the test says, so that the rules
+    are tested alone.
+    """
+    letters = iter(script)
+    detector = mock.Mock(is_speech=lambda *_: next(letters) == "s")
+    with mock.patch("webrtcvad.Vad", return_value=detector):
+        yield
 
 
 def run_script(script: str, **config):
     """One letter a frame: ``s`` is speech. Gives a letter a frame: ``+`` admitted, and outputs."""
-    gate = ScriptedGate(script, GateConfig(**{"pre_roll_ms": 60, "hangover_ms": 90, **config}))
+    with scripted(script):
+        gate = SpeechGate(GateConfig(**{"pre_roll_ms": 60, "hangover_ms": 90, **config}))
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, FRAME * len(script)).astype(np.float32)
     found = [*gate.push(noise), *gate.finish()]
     inside = admitted(found, len(noise)).reshape(-1, FRAME)
@@ -252,7 +252,8 @@ def test_segments_are_ordered_and_hold_every_confirmed_frame_of_speech(
 
 
 def test_the_end_of_the_stream_closes_an_open_segment_and_drops_a_partial_frame():
-    gate = ScriptedGate("ssss", GateConfig())
+    with scripted("ssss"):
+        gate = SpeechGate(GateConfig())
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * FRAME + 479).astype(np.float32)
     assert isinstance(gate.push(noise)[0], Onset)
     assert gate.is_open
@@ -284,11 +285,12 @@ def test_after_a_gap_positions_go_on_from_the_new_origin_and_clocks_are_kept(cli
 
 
 def test_reset_forgets_held_samples_and_the_pre_roll():
-    gate = ScriptedGate("..ss", GateConfig(pre_roll_ms=60))
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 10 * FRAME).astype(np.float32)
-    gate.push(noise[: 2 * FRAME + 100])
-    gate.reset(0)
-    onset, speech = gate.push(noise[: 2 * FRAME])
+    with scripted("..ss"):
+        gate = SpeechGate(GateConfig(pre_roll_ms=60))
+        gate.push(noise[: 2 * FRAME + 100])
+        gate.reset(0)
+        onset, speech = gate.push(noise[: 2 * FRAME])
     assert onset == Onset(0)
     assert speech.pcm.tobytes() == noise[: 2 * FRAME].tobytes()
 

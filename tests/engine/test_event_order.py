@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.engine import Engine
-from streamsv.engine.guard import GuardConfig
+from streamsv.engine.config import GuardConfig
 from streamsv.events import (
     AudioGap,
     DecisionMade,

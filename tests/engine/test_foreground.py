@@ -11,8 +11,8 @@ import pytest
 from streamsv.audio import AudioFormat, GateConfig, encode_s16le
 from streamsv.encoder import Batcher
 from streamsv.engine import Engine, Session
+from streamsv.engine.config import GuardConfig
 from streamsv.engine.foreground import Foreground
-from streamsv.engine.guard import GuardConfig
 from streamsv.engine.stream import HopStream
 from streamsv.errors import ConfigError
 from streamsv.events import DecisionMade, Event, Reason, ScoreUpdated, Verdict

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from streamsv.audio import encode_s16le
 from streamsv.engine import Engine, VerificationSession
+from streamsv.engine.config import GuardConfig
 from streamsv.engine.forgetting import KEEP_HOPS
-from streamsv.engine.guard import HEARD, RECENT_HOPS, GuardConfig
+from streamsv.engine.guard import HEARD, RECENT_HOPS
 from streamsv.events import (
     DecisionMade,
     Event,

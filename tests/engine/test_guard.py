@@ -16,7 +16,8 @@ import pytest
 from streamsv.audio import encode_s16le
 from streamsv.encoder import Encoder
 from streamsv.engine import Engine, bundled
-from streamsv.engine.guard import HEARD, GuardConfig, SpeechGuard
+from streamsv.engine.config import GuardConfig
+from streamsv.engine.guard import HEARD, SpeechGuard
 from streamsv.errors import ConfigError
 from streamsv.events import DecisionMade, Event, Quality, QualityWarning, Reason, Verdict
 from streamsv.scoring.policy import DecisionConfig

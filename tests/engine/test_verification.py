@@ -16,7 +16,7 @@ import pytest
 
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.engine import Engine, EngineConfig, VerificationSession
-from streamsv.engine.guard import GuardConfig
+from streamsv.engine.config import GuardConfig
 from streamsv.errors import ConfigError, ModelMismatch, UnknownSpeaker, UnsupportedAudio
 from streamsv.events import DecisionMade, Event, Reason, ScoreUpdated, SessionStarted, Verdict
 from streamsv.scoring.calibration import Calibration, Line

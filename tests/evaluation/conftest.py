@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from streamsv.engine import Engine, EngineConfig
-from streamsv.engine.guard import GuardConfig
+from streamsv.engine.config import GuardConfig
 from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS, EvaluationSet, load_set
 
 

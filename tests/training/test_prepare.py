@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from streamsv.audio.gate import GateConfig
+from streamsv.audio.config import GateConfig
 from streamsv.errors import ConfigError
 from training.batches import CropSource
 from training.config import TeacherConfig
