@@ -420,6 +420,9 @@ class Outbox {
 
 function errorOfClose(code, reason) {
   const [kind, sentence] = CLOSED[code] ?? ["server", `The server closed the connection (${code}).`];
+  if (reason.startsWith("taken_over: ")) {
+    return new StreamsvError("session_closed", "Another connection has resumed this session.", code);
+  }
   const named = /^([a-z_]+): (.*)$/.exec(reason);
   return named ? new StreamsvError(named[1], named[2], code) : new StreamsvError(kind, sentence, code);
 }

@@ -112,7 +112,8 @@ def client(
             stream = lambda: server.verify(speakers or (), sound.format, is_live=is_live)  # noqa: E731
         whom = enroll or ", ".join(speakers or ())
         title = f"{'Enrolling ' if enroll else ''}{whom} · {sound.name} · {url}"
-        heard = _Conversation(sound, title, speed, as_json, is_enrolling=enroll is not None)
+        claimed = len(set(speakers or ()))
+        heard = _Conversation(sound, title, speed, as_json, enroll is not None, claimed)
         with InterruptWatch() as watch:
             asyncio.run(heard.hold(stream, watch))
     raise typer.Exit(heard.exit_code())
@@ -129,8 +130,15 @@ class _Conversation:
     """One stream from its first event to its last, shown on a screen."""
 
     def __init__(
-        self, sound: Sound, title: str, speed: float | None, as_json: bool, is_enrolling: bool
+        self,
+        sound: Sound,
+        title: str,
+        speed: float | None,
+        as_json: bool,
+        is_enrolling: bool,
+        claimed: int,
     ) -> None:
+        self._claimed = claimed
         self._sound = sound
         self._title = title
         self._speed = speed
@@ -227,7 +235,8 @@ class _Conversation:
         match event:
             case DecisionMade():
                 self._verdicts.append(event.verdict)
-                self._is_enough = self._is_enough or is_microphone
+                is_all = len(self._verdicts) >= self._claimed
+                self._is_enough = self._is_enough or (is_microphone and is_all)
             case EnrollmentRefused():
                 self._refusal = event
         if is_microphone and has_enough_speech(event):

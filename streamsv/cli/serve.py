@@ -48,7 +48,7 @@ def serve(
     from streamsv.engine.collector import spared_collector
 
     try:
-        from streamsv.server.serving import check_exposure, server_of
+        from streamsv.server.serving import check_exposure, listening_sockets, server_of
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"The server needs {error.name}, which is not installed. Run "
@@ -57,14 +57,16 @@ def serve(
         ) from error
     settings = _settings(config, host, port, store, certificate, key)
     check_exposure(settings)
+    sockets = listening_sockets(settings)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     server = server_of(settings)
     scheme = "https" if settings.tls.certificate else "http"
-    terminal.errors().say(f"Serving at {scheme}://{settings.host}:{settings.port}")
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    terminal.errors().say(f"Serving at {scheme}://{host}:{sockets[0].getsockname()[1]}")
     if settings.is_loopback:
         terminal.errors().say("It listens on this machine only.")
     with spared_collector():
-        server.run()
+        server.run(sockets)
 
 
 def _settings(

@@ -40,7 +40,7 @@ class Client:
 
     Nothing is connected until a stream is entered or a call is made::
 
-        client = Client("http://127.0.0.1:8000")
+        client = Client("http://127.0.0.1:8080")
         async with client.verify("alice", AudioFormat("s16le", 16000)) as stream:
             await stream.send(pcm)
             await stream.stop()

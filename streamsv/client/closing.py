@@ -20,6 +20,7 @@ from streamsv.errors import (
 RESTARTING = 1012
 _DONE = 1000
 _NO_CAPACITY = 1013
+_TAKEN_OVER = "taken_over"
 _RESUMABLE = frozenset({1001, 1006, RESTARTING})
 """Gone away, broken, restarting: the session may be found again."""
 
@@ -73,7 +74,9 @@ def error_of_close(code: int | None, reason: str) -> StreamsvError:
         code or 0, (ServerError, f"The server closed the connection with code {code}.")
     )
     name, colon, rest = reason.partition(": ")
-    if colon and name in _BY_CODE:
+    if colon and name == _TAKEN_OVER:
+        kind, sentence = SessionClosed, "Another connection has resumed this session."
+    elif colon and name in _BY_CODE:
         kind, sentence = _BY_CODE[name], rest
     elif reason:
         sentence = f"{sentence} It says: {reason}"

@@ -44,6 +44,9 @@ class _Piece:
 class Outbox:
     """The last ``kept_s`` seconds of sound of one stream in ``audio``, and how far it was sent.
 
+    What the server is not known to have is kept for longer, but for a source that ``is_live``:
+    such a one does not wait, and loses the oldest.
+
     Attributes
     ----------
     end:
@@ -54,8 +57,9 @@ class Outbox:
         Position up to which the server is known to have it.
     """
 
-    def __init__(self, audio: AudioFormat, kept_s: float) -> None:
+    def __init__(self, audio: AudioFormat, kept_s: float, is_live: bool = False) -> None:
         self._audio = audio
+        self._is_live = is_live
         self._frame = audio.bytes_per_frame
         self._most_kept = max(1, round(kept_s * audio.sample_rate))
         self._longest_gap = _LONGEST_GAP_S * audio.sample_rate
@@ -146,6 +150,8 @@ class Outbox:
         self.end = piece.end
         self._kept += piece.sound
         while self._kept - self._pieces[0].sound >= self._most_kept:
+            if self._pieces[0].end > self.acknowledged and not self._is_live:
+                break  # who can wait loses nothing, and waits until the server has it
             self._kept -= self._pieces.popleft().sound
 
     def _piece_at(self, position: int) -> _Piece | None:

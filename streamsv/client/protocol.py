@@ -47,6 +47,8 @@ class StreamProtocol:
         What is asked of the server.
     kept_s:
         Seconds of sound that are kept to be sent again after a dropped connection.
+    is_live:
+        Whether the source cannot wait, so that older sound is lost, also if it was never sent.
 
     Attributes
     ----------
@@ -58,12 +60,12 @@ class StreamProtocol:
         How often a further connection has gone on where the one before broke.
     """
 
-    def __init__(self, wish: Wish, kept_s: float) -> None:
+    def __init__(self, wish: Wish, kept_s: float, is_live: bool = False) -> None:
         self.started: Started | None = None
         self.error: StreamsvError | None = None
         self.resumptions = 0
         self._wish = wish
-        self._outbox = Outbox(wish.audio, kept_s)
+        self._outbox = Outbox(wish.audio, kept_s, is_live)
         self._last_seq = 0
         self._is_open = False
         self._is_stopped = False

@@ -43,7 +43,8 @@ class Patience:
     first_retry_s, longest_retry_s:
         Between two tries to connect again: the first, doubled each time, up to the longest.
     kept_s:
-        Seconds of sound that are kept to be sent again.
+        Seconds of sound that are kept to be sent again; of a source that can wait, all that the
+        server is not known to have besides.
     unacknowledged_s:
         Seconds of sound that a source which can wait may be ahead of the server.
     ping_s:
@@ -77,7 +78,7 @@ class Stream:
         self._address = address
         self._is_live = is_live
         self._patience = patience or Patience()
-        self._protocol = StreamProtocol(wish, self._patience.kept_s)
+        self._protocol = StreamProtocol(wish, self._patience.kept_s, is_live)
         self._events: collections.deque[Event] = collections.deque()
         self._changed = _Bell()
         self._to_send = asyncio.Event()

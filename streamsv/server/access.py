@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from streamsv.errors import AuthenticationError, ConfigError, NotAllowed
+from streamsv.errors import AuthenticationError, ConfigError, NotAllowed, StoreError
 from streamsv.server.keys import SCOPES, KeyStore
 from streamsv.server.limits import Limits, is_loopback
 from streamsv.server.tickets import Ticket, Tickets
+
+log = logging.getLogger("streamsv.server")
 
 LOCAL_KEY_ID = "local"
 """Stands for everybody on this machine while no key was ever made."""
@@ -81,12 +85,12 @@ class Gatekeeper:
         self._limits = limits or Limits()
         self._allowed_origins = frozenset(_checked_origin(each) for each in allowed_origins)
         self._lock = threading.Lock()
-        self._is_open = keys.is_empty()
+        self._is_open = keys.is_empty()  # whoever starts the server is told what is wrong
 
     @property
     def is_open(self) -> bool:
         """Whether no key was ever made, so that everybody on this machine may do everything."""
-        with self._lock:
+        with self._lock, _for_strangers():
             self._is_open = self._is_open and self._keys.is_empty()
             return self._is_open
 
@@ -107,7 +111,8 @@ class Gatekeeper:
                 raise AuthenticationError(
                     "The header Authorization must be `Bearer <key>`; no other scheme is known."
                 )
-            record = self._keys.check(key.strip())
+            with _for_strangers():
+                record = self._keys.check(key.strip())
         except AuthenticationError:
             self._limits.failed(peer)
             raise
@@ -139,7 +144,8 @@ class Gatekeeper:
         """Whether the key has not been revoked since; for whoever holds a connection for long."""
         if principal.key_id == LOCAL_KEY_ID:
             return self.is_open
-        return self._keys.is_good(principal.key_id)
+        with _for_strangers():
+            return self._keys.is_good(principal.key_id)
 
     def check_host(self, host: str | None) -> None:
         """Make sure that ``host``, the header of that name, may be asked for.
@@ -184,6 +190,18 @@ class Gatekeeper:
                 "with `streamsv keys create`."
             )
         return _EVERYBODY_HERE
+
+
+@contextlib.contextmanager
+def _for_strangers() -> Iterator[None]:
+    """What is wrong with the file of keys, and where it is, is for the log only."""
+    try:
+        yield
+    except StoreError as error:
+        log.error("%s", error.message)
+        raise StoreError(
+            "The API keys of this server cannot be read just now. Its log says why; try again."
+        ) from None
 
 
 def is_local_name(host: str | None) -> bool:

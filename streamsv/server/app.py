@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 import streamsv.config
 from streamsv.engine import Engine, EngineConfig, EnrollmentSession
@@ -57,11 +58,11 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
     engine_config = (
         EngineConfig()
         if config.engine is None
-        else streamsv.config.load(EngineConfig, Path(config.engine))
+        else streamsv.config.load(EngineConfig, Path(config.engine).expanduser())
     )
     engine = Engine.load(engine_config)
     store_path = store_path_of(config)
-    store = VoiceprintStore(store_path)
+    store = VoiceprintStore(store_path, tells_names=False)
     keys = KeyStore(keys_path_of(config))
     audit = AuditLog(
         config.audit.path or store_path.with_name(AUDIT_FILE_NAME), config.audit.max_bytes
@@ -137,6 +138,14 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
     )
     install(app)
     app.add_middleware(SecurityHeaders)
+    if config.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
     app.router.routes += [media.route(), observer.route(), *webpage.routes()]
     return app
 
@@ -186,30 +195,38 @@ def _connect(calls: Calls, metrics: Metrics, audit: AuditLog) -> None:
 
     def end(call: Call) -> None:
         metrics.session_ended(call.mode)
-        if call.mode == "enroll":
-            if call.result()["enrollment"]["outcome"] == CANCELLED:
-                metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
-        else:
-            loop = asyncio.get_running_loop()
-            calls.keep_task(loop.run_in_executor(None, _record, audit, call))
+        if call.result().get("enrollment", {}).get("outcome") == CANCELLED:
+            metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
+        loop = asyncio.get_running_loop()
+        calls.keep_task(loop.run_in_executor(None, _record, audit, call))
 
     calls.on_event(count)
     calls.on_end(end)
 
 
 def _record(audit: AuditLog, call: Call) -> None:
-    for decision in call.result()["decisions"]:
+    """What came of a call; an enrollment that went to the store was recorded there."""
+    result = call.result()
+    if call.mode != "enroll":
+        outcomes = [(each["speaker"], each["decision"]) for each in result["decisions"]]
+    elif call.went_to_store:
+        outcomes = []
+    else:
+        error = result["error"]
+        outcome = error["code"] if error else result["enrollment"]["outcome"].lower()
+        outcomes = [(call.start.speakers[0], outcome)]
+    for speaker, outcome in outcomes:
         try:
             audit.record(
                 call.mode,
                 key_id=call.owner,
                 peer=call.peer,
-                speaker=decision["speaker"],
+                speaker=speaker,
                 session_id=call.session_id,
-                outcome=decision["decision"],
+                outcome=outcome,
             )
         except StoreError as error:
-            log.error("A verification could not be audited: %s", error.message)
+            log.error("What came of a session could not be audited: %s", error.message)
 
 
 async def _watch_loop(admission: Admission) -> None:

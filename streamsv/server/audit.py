@@ -95,8 +95,8 @@ class AuditLog:
         """
         if action not in ACTIONS:
             raise ConfigError(f"An audited action is one of: {', '.join(ACTIONS)}.", action)
-        at = self._clock().astimezone(datetime.UTC).isoformat(timespec="milliseconds")
-        values = (at.replace("+00:00", "Z"), action, key_id, peer, speaker, session_id, outcome)
+        at = _iso(self._clock())
+        values = (at, action, key_id, peer, speaker, session_id, outcome)
         fields = dict(zip(_FIELDS, values, strict=True))
         with self._lock, self._explaining(), self._mine() as file:
             fields["chain"] = _chain_of(file)
@@ -121,12 +121,13 @@ class AuditLog:
 
     def _rotate(self) -> None:
         """Put the file aside and begin another, whose first line goes on with the chain."""
-        stamp = self._clock().astimezone(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        now = self._clock().astimezone(datetime.UTC)
+        stamp = now.strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.path.with_name(f"{self.path.stem}.{stamp}{self.path.suffix}")
         self.path.rename(aside)
         with aside.open("rb") as old, self._opened() as new:
             fields = dict.fromkeys(_FIELDS) | {"action": "rotate", "outcome": aside.name}
-            fields["at"] = stamp
+            fields["at"] = _iso(now)
             fields["chain"] = _chain_of(old)
             new.write(_line(fields))
             new.flush()
@@ -142,6 +143,11 @@ class AuditLog:
                 "is enrolled or deleted without a record: make it writable, or free some space.",
                 str(self.path),
             ) from error
+
+
+def _iso(moment: datetime.datetime) -> str:
+    at = moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    return at.replace("+00:00", "Z")
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

@@ -88,6 +88,7 @@ class Call:
         self.tokens: list[str] = []
         self.releases = contextlib.ExitStack()
         self.closing: Closing | None = None
+        self.went_to_store = False
         self.worker = worker
         self._rate = start.audio.sample_rate
         self._inbox = Inbox(start.audio, config.media.inbox_s, start.is_real_time)

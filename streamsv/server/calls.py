@@ -18,7 +18,7 @@ from streamsv.engine import EnrollmentSession
 from streamsv.errors import AuthenticationError, ProtocolError, ResumeWindowOver
 from streamsv.events import EnrollmentCompleted, ScoreUpdated
 from streamsv.server import background, closing
-from streamsv.server.access import Principal
+from streamsv.server.access import LOCAL_KEY_ID, Principal
 from streamsv.server.admission import Admission
 from streamsv.server.call import STOPPED, Call, Connection
 from streamsv.server.closing import Closing
@@ -77,6 +77,7 @@ class Calls:
         self._event_callbacks: list[EventCallback] = []
         self._end_callbacks: list[EndCallback] = []
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._storing: dict[Call, asyncio.Event] = {}
         self._workers: Workers
         self._admission: Admission
         self.is_draining = False
@@ -169,9 +170,14 @@ class Calls:
         self._update_tokens(call, before)
 
     async def remove(self, session_id: str) -> None:
-        """End the call if it is live, and forget all about it."""
+        """End the call if it is live, and forget all about it.
+
+        A voiceprint that is being stored by then is stored: it was agreed to by ``stop``.
+        """
         call = self._calls.get(session_id)
         if call is not None:
+            if call in self._storing:
+                await self._storing[call].wait()
             if call.is_live:
                 call.end_reason = "deleted"
             self._let_go(call, Closing(closing.DONE))
@@ -197,7 +203,12 @@ class Calls:
         """End the sessions of a key that is no longer good."""
         for call in self.live:
             if call.principal == principal:
-                error = AuthenticationError("The API key was revoked. Use another one.")
+                sentence = (
+                    "There is an API key now, and this session began without one. Use it."
+                    if call.owner == LOCAL_KEY_ID
+                    else "The API key was revoked. Use another one."
+                )
+                error = AuthenticationError(sentence)
                 self._let_go(call, closing.because_of(error, call.session_id))
 
     def keep_task(self, work: asyncio.Future[Any]) -> None:
@@ -252,6 +263,8 @@ class Calls:
                 break
             await asyncio.sleep(0.05)
         for call in self.live:
+            if call in self._storing:
+                continue  # it ends by itself, and is waited for below
             call.end_reason = "restarting"
             self._let_go(
                 call, closing.closed(closing.RESTARTING, "restarting", "the server restarts.")
@@ -280,11 +293,19 @@ class Calls:
         session = report.stream.session
         is_completed = any(isinstance(each.event, EnrollmentCompleted) for each in report.said)
         if is_completed and isinstance(session, EnrollmentSession):
+            call.went_to_store = True
+            self._storing[call] = stored = asyncio.Event()
+            failure: Exception | None = None
             try:
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self.blocking, self._keep, call, session)
             except Exception as error:  # noqa: BLE001 - the caller is told, and the log has it
-                self._let_go(call, closing.because_of(error, call.session_id))
+                failure = error
+            finally:
+                del self._storing[call]
+                stored.set()
+            if failure is not None:
+                self._let_go(call, closing.because_of(failure, call.session_id))
                 return
         self._tell(call, report.said)
         self._let_go(call, why)
@@ -305,8 +326,8 @@ class Calls:
                 log.exception("A listener failed on an event of session %s.", call.session_id)
 
     def _let_go(self, call: Call, why: Closing) -> None:
-        if not call.is_live:
-            return
+        if not call.is_live or call in self._storing:
+            return  # what is being stored ends when it is known whether there is a voiceprint
         if call.stream is not None:
             self._by_stream.pop(call.stream, None)
             call.worker.discard()

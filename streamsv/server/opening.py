@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import math
 from typing import Any
 
 from streamsv.engine import Engine, EnrollmentSession, Session, VerificationSession
-from streamsv.errors import ProtocolError, UnknownSpeaker, VoiceprintExists
+from streamsv.errors import ModelMismatch, ProtocolError, UnknownSpeaker, VoiceprintExists
 from streamsv.server.config import ServeConfig
 from streamsv.server.messages import Start
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
+
+log = logging.getLogger("streamsv.server")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,10 +52,13 @@ class Opener:
         """
         if start.mode == "enroll":
             return self._enrollment(start)
-        voiceprints = self._claimed(start)
+        voiceprints, left_out = self._claimed(start)
         open_session = self._engine.verify if start.mode == "verify" else self._engine.identify
         session = open_session(voiceprints, start.audio)
-        return Opened(session, {"decision": self._rule(session)})
+        terms: dict[str, Any] = {"decision": self._rule(session)}
+        if left_out:
+            terms["left_out"] = left_out
+        return Opened(session, terms)
 
     def _rule(self, session: VerificationSession) -> dict[str, Any]:
         """The LLRs that decide at the first look, and each change of them after it."""
@@ -86,9 +92,10 @@ class Opener:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return session.voiceprint(now.replace("+00:00", "Z"), start.consent)
 
-    def _claimed(self, start: Start) -> list[Voiceprint]:
+    def _claimed(self, start: Start) -> tuple[list[Voiceprint], int]:
+        """Who is compared with, and how many others are of another model."""
         if start.speakers:
-            return [self._store.get(speaker) for speaker in start.speakers]
+            return [self._store.get(speaker) for speaker in start.speakers], 0
         summaries = self._store.list()
         limit = self._config.media.max_candidates
         if len(summaries) > limit:
@@ -97,7 +104,17 @@ class Opener:
                 "compared with. Name the candidates.",
                 len(summaries),
             )
-        return self._store.all(self._engine.fingerprint)
+        voiceprints = self._store.all(self._engine.fingerprint)
+        left_out = len(summaries) - len(voiceprints)
+        if left_out:
+            log.warning("%d voiceprints are of another model and were left out.", left_out)
+        if left_out and not voiceprints:
+            raise ModelMismatch(
+                f"All {left_out} voiceprints of this server are of another model than it runs. "
+                "Enroll these speakers again, or start it with that model.",
+                left_out,
+            )
+        return voiceprints, left_out
 
     def _enrollment(self, start: Start) -> Opened:
         (speaker,) = start.speakers

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,13 +16,14 @@ from fastapi import FastAPI
 
 from streamsv.errors import ConfigError
 from streamsv.server.app import create_app, keys_path_of
-from streamsv.server.config import ServeConfig
-from streamsv.server.keys import KeyStore
+from streamsv.server.config import ServeConfig, TlsConfig
+from streamsv.server.keys import KeyStore, default_keys_path
 from streamsv.server.parts import Parts
 from streamsv.server.wire import Wire, http_protocol
 
 log = logging.getLogger("streamsv.server")
 
+_BACKLOG = 2048
 _KEPT_FILES = 64
 """Descriptors that no connection gets."""
 
@@ -68,11 +72,13 @@ class DrainingServer(uvicorn.Server):
 def server_of(config: ServeConfig) -> DrainingServer:
     """The server that ``config`` describes, ready to run.
 
-    Raises ConfigError for an address that others can reach while there is no key.
+    Raises ConfigError for an address that others can reach while there is no key, and for a
+    certificate that cannot be used.
     """
     check_exposure(config)
+    certificate, key = _certificate(config.tls)
     app = create_app(config)
-    media, tls = config.media, config.tls
+    media = config.media
     return DrainingServer(
         uvicorn.Config(
             app,
@@ -84,8 +90,8 @@ def server_of(config: ServeConfig) -> DrainingServer:
             ws_ping_interval=media.ping_interval_s,
             ws_ping_timeout=media.ping_timeout_s,
             ws_per_message_deflate=False,
-            ssl_certfile=tls.certificate,
-            ssl_keyfile=tls.key,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
             access_log=False,
             log_level="warning",
             log_config=None,
@@ -96,6 +102,65 @@ def server_of(config: ServeConfig) -> DrainingServer:
         app,
         config.drain_s,
     )
+
+
+def listening_sockets(config: ServeConfig) -> list[socket.socket]:
+    """One for each address that the host stands for, all on one port.
+
+    Raises ConfigError for an address that cannot be listened on.
+    """
+    sockets: list[socket.socket] = []
+    port = config.port
+    try:
+        found = socket.getaddrinfo(
+            config.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, *_, address in dict.fromkeys(found):
+            made = socket.create_server(
+                (address[0], port, *address[2:]), family=family, backlog=_BACKLOG
+            )
+            sockets.append(made)
+            port = made.getsockname()[1]
+    except (OSError, UnicodeError, OverflowError) as error:
+        for each in sockets:
+            each.close()
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        raise ConfigError(
+            f"The server cannot listen on {config.host}, port {port}: {reason}. Choose another "
+            "port, or end what listens there.",
+            f"{config.host}:{port}",
+        ) from error
+    return sockets
+
+
+def _certificate(tls: TlsConfig) -> tuple[str | None, str | None]:
+    """The paths of chain and key, tried out. Raises ConfigError if they are not usable."""
+    if tls.certificate is None or tls.key is None:
+        return None, None
+    paths = [Path(each).expanduser() for each in (tls.certificate, tls.key)]
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ConfigError(
+                f"tls: {path} cannot be read: {error.strerror}. Give the certificate chain and its "
+                "private key, PEM.",
+                str(path),
+            ) from error
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(paths[0], paths[1], _no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"tls: {paths[0]} and {paths[1]} are no certificate chain and its private key in PEM, "
+            f"without a password: {error}.",
+            str(paths[0]),
+        ) from error
+    return str(paths[0]), str(paths[1])
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
 
 
 def most_connections() -> int:
@@ -112,10 +177,12 @@ def check_exposure(config: ServeConfig) -> None:
     """Make sure that a server without keys is reached from this machine only."""
     if config.is_loopback:
         return
-    with KeyStore(keys_path_of(config)) as keys:
+    path = keys_path_of(config)
+    with KeyStore(path) as keys:
         if keys.is_empty():
+            where = "" if path == default_keys_path() else f" --keys {path}"
             raise ConfigError(
                 f"host is {config.host}, which others can reach, and there is no API key. Make "
-                "one with `streamsv keys create`, or listen on 127.0.0.1.",
+                f"one with `streamsv keys create{where}`, or listen on 127.0.0.1.",
                 config.host,
             )

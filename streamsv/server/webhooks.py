@@ -106,7 +106,9 @@ class Webhooks:
         self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._tls = tls
+        # Made once: it reads every certificate that the system trusts, which takes tens of ms.
+        is_secure = any(urlsplit(each.url).scheme == "https" for each in config.endpoints)
+        self._tls = ssl.create_default_context() if tls is None and is_secure else tls
         self._endpoints = [_Endpoint(each, config.lanes) for each in config.endpoints]
         self._tasks: list[asyncio.Task[None]] = []
         self._is_empty = asyncio.Event()

@@ -51,13 +51,15 @@ class VoiceprintStore:
         How long a call waits for other processes to finish before it raises.
     must_exist:
         Open only a store that is there: nothing is created, and an empty file stays empty.
+    tells_names:
+        Whether an UnknownSpeaker says who is there instead; not to strangers.
 
     Raises
     ------
     StoreError
         If the file cannot be opened, is not a store, was made by a newer streamsv, or is not there
-        and ``must_exist``. Every method
-        may raise it, too: the store is locked or closed, the disk is full or fails.
+        and ``must_exist``. Every method may raise it, too: the store is locked or closed, the disk
+        is full or fails.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class VoiceprintStore:
         path: str | os.PathLike[str],
         busy_timeout_s: float = 5.0,
         must_exist: bool = False,
+        tells_names: bool = True,
     ) -> None:
+        self._tells_names = tells_names
         try:
             resolved = Path(path).expanduser().resolve()
         except (OSError, RuntimeError, ValueError) as error:
@@ -143,7 +147,7 @@ class VoiceprintStore:
                 (speaker,),
             ).fetchone()
             if row is None:
-                raise _unknown(connection, speaker)
+                raise self._unknown(connection, speaker)
         return self._voiceprint(row)
 
     def list(
@@ -198,7 +202,7 @@ class VoiceprintStore:
         with self._database.writing() as connection:
             deleted = connection.execute("DELETE FROM voiceprints WHERE speaker = ?", (speaker,))
             if deleted.rowcount == 0:
-                raise _unknown(connection, speaker)
+                raise self._unknown(connection, speaker)
             connection.execute("INSERT INTO erasures DEFAULT VALUES")
         try:
             self.erase_deleted()
@@ -271,6 +275,13 @@ class VoiceprintStore:
             raise self._damaged(known.speaker)
         return voiceprint
 
+    def _unknown(self, connection: sqlite3.Connection, speaker: str) -> UnknownSpeaker:
+        hint = f"{_similar_to(connection, speaker)} " if self._tells_names else ""
+        return UnknownSpeaker(
+            f"There is no voiceprint of {speaker!r}. {hint}Check the id, or enroll the speaker.",
+            speaker,
+        )
+
     def _damaged(self, speaker: str) -> StoreError:
         return StoreError(
             f"The voiceprint of {speaker!r} in {self.path} is damaged. Delete it and enroll again, "
@@ -302,21 +313,16 @@ def _insert(connection: sqlite3.Connection, voiceprint: Voiceprint) -> None:
         )
 
 
-def _unknown(connection: sqlite3.Connection, speaker: str) -> UnknownSpeaker:
+def _similar_to(connection: sqlite3.Connection, speaker: str) -> str:
+    """A sentence about who is there."""
     rows = connection.execute(
         "SELECT speaker FROM voiceprints ORDER BY speaker LIMIT ?", (_MAX_NAMES_COMPARED,)
     ).fetchall()
     by_folded_name = {name.casefold(): name for (name,) in rows}
     similar = difflib.get_close_matches(speaker.casefold(), by_folded_name, _MAX_SUGGESTIONS)
     if similar:
-        names = " or ".join(repr(by_folded_name[each]) for each in similar)
-        hint = f"Did you mean {names}?"
-    elif rows:
-        names = ", ".join(repr(name) for (name,) in rows[:_MAX_SUGGESTIONS])
-        hint = f"The store holds {names}{' and more' if len(rows) > _MAX_SUGGESTIONS else ''}."
-    else:
-        hint = "The store is empty."
-    return UnknownSpeaker(
-        f"There is no voiceprint of {speaker!r}. {hint} Check the id, or enroll the speaker.",
-        speaker,
-    )
+        return f"Did you mean {' or '.join(repr(by_folded_name[each]) for each in similar)}?"
+    if not rows:
+        return "The store is empty."
+    names = ", ".join(repr(name) for (name,) in rows[:_MAX_SUGGESTIONS])
+    return f"The store holds {names}{' and more' if len(rows) > _MAX_SUGGESTIONS else ''}."

@@ -83,3 +83,10 @@ def test_an_error_of_a_newer_server_is_the_servers() -> None:
     error = error_of_message({"code": "weather", "message": "It rains."})
     assert type(error) is errors.ServerError
     assert error.message == "It rains."
+
+
+def test_a_session_that_another_connection_resumed_is_no_question_of_keys() -> None:
+    error = error_of_close(1008, "taken_over: another connection resumed this session.")
+    assert type(error) is errors.SessionClosed
+    assert "Another connection" in error.message
+    assert not can_resume(1008)

@@ -69,7 +69,7 @@ def test_after_any_drop_the_time_line_is_whole(pieces, share) -> None:
 
 
 def test_what_is_no_longer_kept_becomes_a_gap_of_its_length() -> None:
-    outbox = Outbox(FORMAT, kept_s=1.0)
+    outbox = Outbox(FORMAT, kept_s=1.0, is_live=True)
     for start in range(0, 24_000, 800):
         outbox.put(numbered(start, 800))
     first, *rest = taken(outbox)
@@ -80,7 +80,7 @@ def test_what_is_no_longer_kept_becomes_a_gap_of_its_length() -> None:
 
 @given(kept_s=st.floats(0.05, 2.0), received=st.integers(0, 40_000))
 def test_a_gap_and_the_sound_after_it_always_reach_the_end(kept_s, received) -> None:
-    outbox = Outbox(FORMAT, kept_s)
+    outbox = Outbox(FORMAT, kept_s, is_live=True)
     for start in range(0, 40_000, 160):
         outbox.put(numbered(start, 160))
     outbox.take(64)
@@ -92,7 +92,7 @@ def test_a_gap_and_the_sound_after_it_always_reach_the_end(kept_s, received) -> 
 
 @given(ms=st.floats(0.2, 5000), rate=st.integers(8000, 48_000))
 def test_the_length_of_a_lost_stretch_is_told_to_the_sample(ms, rate) -> None:
-    outbox = Outbox(AudioFormat("mulaw", rate), 0.001)
+    outbox = Outbox(AudioFormat("mulaw", rate), 0.001, is_live=True)
     outbox.put(bytes(round(ms * rate / 1000) or 1))
     outbox.put(bytes(4800))
     gap = outbox.take(10)
@@ -153,3 +153,16 @@ def test_gaps_without_sound_between_them_are_kept_as_one() -> None:
     assert taken(outbox) == [Gap(20.0, 160)]
     outbox.resume(81)
     assert taken(outbox) == [Gap(20_010.0, 160_080)]
+
+
+def test_a_source_that_can_wait_loses_nothing_however_much_it_gives_at_a_time() -> None:
+    outbox, sound = Outbox(FORMAT, kept_s=1.0), numbered(0, 40_000)
+    outbox.put(sound[:32_000])
+    sent = [outbox.take(8000), outbox.take(8000)]
+    outbox.put(sound[32_000:])
+    assert joined([*sent, *taken(outbox)]) == sound
+    outbox.resume(5000)
+    assert joined(taken(outbox)) == sound[10_000:]
+    outbox.acknowledge(40_000)
+    outbox.put(bytes(2 * 8000))
+    assert outbox.start == 40_000  # what has arrived is kept no longer than kept_s

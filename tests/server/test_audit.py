@@ -80,6 +80,9 @@ def test_rotation_keeps_every_record_and_the_chain(tmp_path: Path) -> None:
     assert len(files_of(log.path)) == 3
     speakers = [each["speaker"] for each in read(log.path) if each["action"] == "enroll"]
     assert speakers == [f"s{n}" for n in range(150)]
+    times = [each["at"] for each in read(log.path)]
+    assert times == sorted(times)
+    assert {len(at) for at in times} == {len("2025-01-31T09:30:00.000Z")}
     assert check(log.path) == []
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamsv.audio import AudioFormat
+from streamsv.server import access
+from streamsv.server.audit import read
+from streamsv.server.keys import KeyStore
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
 
 WIDEBAND = AudioFormat("s16le", 16_000)
@@ -102,3 +107,96 @@ def test_an_enrollment_whose_connection_breaks_after_stop_is_stored(
     result = asyncio.run(break_off(live, desk, data, stop_and_drop, speakers=["bob"]))
     assert (result["end_reason"], result["enrollment"]["outcome"]) == ("stopped", "ENROLLED")
     assert set(enrolled(live)) == {"alice", "bob"}
+
+
+async def end_while_stored(
+    live: Any, desk: Any, data: bytes, end: Callable[[str], Awaitable[None]], **options: Any
+) -> tuple[Any, Any]:
+    """An enrollment of bob whose session is ended while its voiceprint is being stored."""
+    store, is_storing, may_go_on = live.parts.store, threading.Event(), threading.Event()
+    add = store.add
+
+    def slowly(voiceprint: Voiceprint) -> None:
+        is_storing.set()
+        assert may_go_on.wait(20)
+        add(voiceprint)
+
+    store.add = slowly
+    async with live.open(**options) as socket:
+        await socket.send(desk.start_of(WIDEBAND, "bob", mode="enroll"))
+        first = json.loads(await socket.recv())
+        for n in range(0, len(data), 32_000):
+            await socket.send(data[n : n + 32_000])
+        await socket.send('{"type": "stop"}')
+        call = live.parts.calls.get(first["session_id"])
+        assert await asyncio.to_thread(is_storing.wait, 20)
+        ending = asyncio.create_task(end(first["session_id"]))
+        await asyncio.sleep(0.5)
+        assert call.is_live
+        may_go_on.set()
+        await asyncio.wait_for(ending, 10)
+        return await desk.read_to_end(socket, desk.Heard([first])), call
+
+
+def on_the_loop(live: Any, work: Any) -> Any:
+    return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, live.server._serving_loop))
+
+
+@pytest.mark.parametrize("how", ["deleted", "drained"])
+def test_what_ends_a_session_waits_for_the_voiceprint_that_is_being_stored(
+    serve: Any, desk: Any, voice: Any, how: str
+) -> None:
+    live = serve()
+    calls = live.parts.calls
+
+    async def end(session_id: str) -> None:
+        await on_the_loop(live, calls.remove(session_id) if how == "deleted" else calls.drain(0.0))
+
+    data = desk.encoded(voice("voice_b_call"), WIDEBAND)
+    heard, call = asyncio.run(end_while_stored(live, desk, data, end))
+    assert heard.of("enrollment_completed")
+    assert heard.code == 1000
+    assert (call.end_reason, call.result()["error"]) == ("stopped", None)
+    assert call.result()["enrollment"]["outcome"] == "ENROLLED"
+    assert set(enrolled(live)) == {"alice", "bob"}
+    assert (calls.get(call.session_id) is None) == (how == "deleted")
+
+
+def test_a_key_that_is_revoked_while_its_voiceprint_is_stored_does_not_make_it_undone(
+    serve: Any, desk: Any, voice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "RECHECK_S", 0.05)
+    with KeyStore(tmp_path / "keys.db") as keys:
+        made = keys.create(["enroll"])
+    live = serve()
+
+    async def revoke(_session_id: str) -> None:
+        with KeyStore(tmp_path / "keys.db") as keys:
+            keys.revoke(made.record.id)
+
+    data = desk.encoded(voice("voice_b_call"), WIDEBAND)
+    header = {"Authorization": f"Bearer {made.key}"}
+    heard, call = asyncio.run(end_while_stored(live, desk, data, revoke, additional_headers=header))
+    assert (heard.code, call.result()["enrollment"]["outcome"]) == (1000, "ENROLLED")
+    assert set(enrolled(live)) == {"alice", "bob"}
+
+
+def test_an_enrollment_that_came_to_nothing_is_in_the_audit_log_with_its_reason(
+    serve: Any, desk: Any, voice: Any, tmp_path: Path
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_b_call"), WIDEBAND)
+
+    async def run() -> None:
+        await break_off(live, desk, data, close, speakers=["bob"])
+        start = desk.start_of(WIDEBAND, "carol", mode="enroll")
+        await desk.whole_call(live, start, data[:32_000])
+
+    asyncio.run(run())
+    live.stop()
+    found = [
+        (each["speaker"], each["outcome"])
+        for each in read(tmp_path / "audit.jsonl")
+        if each["action"] == "enroll"
+    ]
+    assert found == [("bob", "cancelled"), ("carol", "not_enough_speech")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import struct
 from typing import Any
@@ -183,6 +184,39 @@ def test_identify_finds_the_speaker_among_all(serve: Any, desk: Any, voice: Any)
     heard = asyncio.run(desk.whole_call(serve(), start, data))
     (decision,) = heard.of("decision_made")
     assert (decision["speaker"], decision["verdict"]) == ("alice", "accept")
+
+
+def of_another_model(live: Any, *speakers: str) -> None:
+    """Voiceprints that an earlier model made, in the server's store."""
+    with VoiceprintStore(live.config.store) as store:
+        alice = store.get("alice")
+        for speaker in speakers:
+            store.replace(dataclasses.replace(alice, speaker=speaker, fingerprint="0" * 64))
+
+
+def test_identify_says_how_many_voiceprints_it_cannot_compare_with(
+    serve: Any, desk: Any, voice: Any
+) -> None:
+    live = serve()
+    of_another_model(live, "bob", "carol")
+    data = desk.encoded(voice("voice_a_call"), WIDEBAND)
+    start = desk.start_of(WIDEBAND, mode="identify")
+    heard = asyncio.run(desk.whole_call(live, start, data))
+    assert heard.events[0]["left_out"] == 2
+    assert heard.events[0]["speakers"] == ["alice"]
+    assert heard.of("decision_made")[0]["speaker"] == "alice"
+    of_another_model(live, "alice")
+    heard = asyncio.run(desk.whole_call(live, start, b""))
+    assert (heard.code, heard.events[-1]["code"]) == (1008, "model_mismatch")
+
+
+@pytest.mark.parametrize("asked", ["alic", "zzz"])
+def test_who_may_only_verify_is_not_told_who_is_enrolled(serve: Any, desk: Any, asked: str) -> None:
+    live = serve()
+    heard = asyncio.run(desk.whole_call(live, desk.start_of(WIDEBAND, asked), b""))
+    assert heard.code == 1008
+    assert f"There is no voiceprint of '{asked}'." in heard.events[-1]["message"]
+    assert "alice" not in json.dumps(heard.events)
 
 
 def test_the_result_outlives_the_call(serve: Any, desk: Any, voice: Any) -> None:

@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import socket
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 
+from streamsv.server import keys as files_of_keys
 from streamsv.server.audit import read
 from streamsv.server.config import LimitsConfig, RestConfig
 from streamsv.server.keys import KeyStore
@@ -442,3 +444,45 @@ def test_figures_for_everybody_are_for_no_name_that_was_pointed_here_while_there
     live = serve(rest=RestConfig(metrics_access="everybody"))
     assert ask(live, "GET", "/metrics").status == 200
     assert ask(live, "GET", "/metrics", Host="evil.example").status == 403
+
+
+def test_a_page_of_an_allowed_origin_gets_a_ticket_and_no_other_page_does(
+    serve: Any, tmp_path: Path
+) -> None:
+    with KeyStore(tmp_path / "keys.db") as store:
+        key = store.create(["verify"]).key
+    live = serve(allowed_origins=["https://desk.example.com"])
+    wanted = {
+        "Access_Control_Request_Method": "POST",
+        "Access_Control_Request_Headers": "authorization, content-type",
+    }
+    for origin, is_allowed in (
+        ("https://desk.example.com", True),
+        ("https://evil.example.com", False),
+    ):
+        preflight = ask(live, "OPTIONS", "/v1/tickets", Origin=origin, **wanted)
+        assert (preflight.status == 200) == is_allowed
+        body = json.dumps({"scope": "verify"})
+        answer = ask(
+            live, "POST", "/v1/tickets", body, key, Origin=origin, Content_Type="application/json"
+        )
+        assert answer.status == (201 if is_allowed else 403)
+        allowed = answer.headers.get("access-control-allow-origin")
+        assert allowed == (origin if is_allowed else None)
+
+
+def test_a_file_of_keys_that_cannot_be_read_tells_strangers_nothing_of_this_machine(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(files_of_keys, "_BUSY_TIMEOUT_S", 0.05)
+    with KeyStore(tmp_path / "keys.db") as store:
+        store.create(["verify"])
+    live = serve()
+    other = sqlite3.connect(tmp_path / "keys.db")
+    other.execute("BEGIN EXCLUSIVE")
+    answer = ask(live, "GET", "/v1/voiceprints", key="ssv_0123456789ab_nothing")
+    other.rollback()
+    other.close()
+    assert (answer.status, answer.code) == (503, "store")
+    assert str(tmp_path) not in answer.body.decode()
+    assert str(tmp_path) in caplog.text
