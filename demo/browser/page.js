@@ -37,7 +37,7 @@ function show(problem) {
 function fail(error) {
   if (error.code === "cancelled") return;
   if (!(error instanceof StreamsvError)) console.error(error);
-  const isKeyWrong = error.code === "authentication" && client.needsKey;
+  const isKeyWrong = ["authentication", "not_allowed"].includes(error.code) && client.needsKey;
   if (isKeyWrong) askForKey();
   const sentence = error instanceof StreamsvError ? error.message : `This page failed: ${error.message}`;
   show(isKeyWrong && error.value === 401 ? "The server does not know this key. Copy it once more." : sentence);
@@ -56,8 +56,14 @@ function askForKey() {
 
 find("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, find("key").value.trim());
+  const key = find("key").value.trim();
   find("key").value = "";
+  if (!/^[\x21-\x7e]+$/.test(key)) {
+    show("This is not a key: it holds a character that no key has. Copy it once more.");
+    find("key").focus();
+    return;
+  }
+  sessionStorage.setItem(KEY, key);
   begin();
 });
 

@@ -40,17 +40,19 @@ export class Microphone {
       const sentence = NO_MICROPHONE[error.name] ?? `The microphone cannot be used: ${error.message}`;
       throw new StreamsvError("audio_device", sentence, error.name);
     }
-    let context = new AudioContext();
-    if (context.sampleRate > HIGHEST_RATE) {
-      await context.close();
-      context = new AudioContext({ sampleRate: HIGHEST_RATE });
-    }
+    let context = null;
     try {
+      context = new AudioContext();
+      if (context.sampleRate > HIGHEST_RATE) {
+        await context.close();
+        context = new AudioContext({ sampleRate: HIGHEST_RATE });
+      }
       await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
       await context.resume();
+      return new Microphone(media, context);
     } catch (error) {
       for (const track of media.getTracks()) track.stop();
-      await context.close();
+      if (context !== null && context.state !== "closed") await context.close();
       if (error.name === "AbortError") {
         // The file that records comes from the server, too.
         throw new StreamsvError(
@@ -63,7 +65,6 @@ export class Microphone {
         `The browser cannot record sound here: ${error.message}. Try a recent Firefox, Chrome, Edge or Safari.`,
       );
     }
-    return new Microphone(media, context);
   }
 
   constructor(media, context) {

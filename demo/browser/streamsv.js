@@ -142,7 +142,8 @@ export class Stream {
     this.isLive = false; // set it for a source in real time: a dead network is then noticed sooner
     this.client = client;
     this.wish = wish;
-    this.outbox = new Outbox(wish.audio);
+    this.outbox = new Outbox(wish.audio, () => this.isLive);
+    this.heardAt = 0; // when the server last had more than before, or the connection began
     this.socket = null;
     this.token = null;
     this.lastSeq = 0;
@@ -233,7 +234,7 @@ export class Stream {
     } else if (message.type === "session_started") {
       this.begin(message);
     } else if (message.type === "received") {
-      this.outbox.acknowledge(message.received_samples);
+      if (this.outbox.acknowledge(message.received_samples)) this.heardAt = performance.now();
     } else if (Number.isInteger(message.seq) && message.seq > this.lastSeq) {
       this.lastSeq = message.seq;
       this.onEvent(message);
@@ -247,6 +248,7 @@ export class Stream {
     this.token = message.resume_token;
     this.outbox.resume(message.received_samples ?? 0);
     this.isOpen = true;
+    this.heardAt = performance.now();
     this.lostAt = null;
     this.retryMs = FIRST_RETRY_MS;
     this.onState("open");
@@ -318,7 +320,9 @@ export class Stream {
   }
 
   checkAlive() {
-    if (!this.isOpen || this.waitingS < SILENT_FOR_S || !this.isLive) return;
+    // A backlog alone is no sign: after an outage there is one, and it is being worked off.
+    const isSilent = performance.now() - this.heardAt > 1000 * SILENT_FOR_S;
+    if (!this.isOpen || !isSilent || this.waitingS < SILENT_FOR_S || !this.isLive) return;
     this.abandonSocket(ABANDONED);
     this.broke();
   }
@@ -347,7 +351,8 @@ export class Stream {
 
 /** Sound on its way, by its position on the source's time line in samples; gaps take positions. */
 class Outbox {
-  constructor(audio) {
+  constructor(audio, isLive) {
+    this.isLive = isLive; // who can wait loses nothing: what has not arrived is kept
     this.rate = audio.sample_rate;
     this.frame = SAMPLE_BYTES[audio.encoding] * (audio.channels ?? 1);
     this.pieces = [];
@@ -385,6 +390,7 @@ class Outbox {
     this.kept += soundOf(this.pieces.at(-1));
     let forgotten = 0;
     while (this.kept - soundOf(this.pieces[forgotten]) >= KEPT_S * this.rate) {
+      if (this.pieces[forgotten].end > this.acknowledged && !this.isLive()) break;
       this.kept -= soundOf(this.pieces[forgotten]);
       forgotten += 1;
     }
@@ -409,7 +415,9 @@ class Outbox {
   }
 
   acknowledge(position) {
-    this.acknowledged = Math.max(this.acknowledged, Math.min(position, this.sent));
+    const before = this.acknowledged;
+    this.acknowledged = Math.max(before, Math.min(position, this.sent));
+    return this.acknowledged > before;
   }
 
   resume(received) {

@@ -182,8 +182,7 @@ class Stream:
     async def _end(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])  # its own end is no error, and ours is not held back
 
     async def _run(self) -> None:
         try:

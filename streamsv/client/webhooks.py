@@ -59,7 +59,9 @@ def verify_webhook(
     expected = hmac.new(secret.encode(), times[0].encode() + b"." + body, hashlib.sha256)
     wanted = expected.hexdigest().encode()
     # No short cut: each is compared, and each comparison takes as long whatever is given.
-    is_right = [hmac.compare_digest(wanted, each.encode()) for each in given]
+    is_right = [
+        hmac.compare_digest(wanted, each.encode("utf-8", "surrogatepass")) for each in given
+    ]
     if not any(is_right):
         raise AuthenticationError(
             "The webhook's signature is wrong: another secret, or the body was changed. Pass the "

@@ -42,7 +42,7 @@ class Session(abc.ABC):
 
     # Slots: with hundreds of sessions in turn, what is seldom in the cache should lie together.
     __slots__ = (
-        *("__weakref__", "_config", "_embedding_shape", "_encoder", "_in_flight", "_is_ended"),
+        *("_config", "_embedding_shape", "_encoder", "_in_flight", "_is_ended"),
         *("_is_input_open", "_queue", "_state", "_stream"),
     )
 

@@ -86,6 +86,9 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
             closers.callback(keys.close)
             blocking = ThreadPoolExecutor(1, thread_name_prefix="streamsv-store")
             closers.callback(blocking.shutdown)
+            # Of its own: when many calls end together, keys are still looked up at once.
+            recording = ThreadPoolExecutor(1, thread_name_prefix="streamsv-audit")
+            closers.callback(recording.shutdown)
             calls = Calls(config, opener, limits, keep, blocking)
             workers = Workers(engine.encoder, config.worker, metrics, calls.deliver, loop)
             session_cost = await asyncio.to_thread(_measured_cost, engine)
@@ -106,7 +109,7 @@ def create_app(config: ServeConfig | None = None) -> FastAPI:
                 audit,
                 webhooks,
             )
-            _connect(calls, metrics, audit)
+            _connect(calls, metrics, audit, recording)
             calls.on_event(webhooks.take)
             calls.on_end(webhooks.take_end)
             workers.start()
@@ -179,7 +182,9 @@ def _measured_cost(engine: Engine) -> float:
     return 2 * min(seconds) * hops_per_s / _MEASURED_BATCH
 
 
-def _connect(calls: Calls, metrics: Metrics, audit: AuditLog) -> None:
+def _connect(
+    calls: Calls, metrics: Metrics, audit: AuditLog, recording: ThreadPoolExecutor
+) -> None:
     """Tell whoever counts, records and calls back what happens to the calls."""
 
     def count(call: Call, fields: dict[str, object]) -> None:
@@ -198,7 +203,7 @@ def _connect(calls: Calls, metrics: Metrics, audit: AuditLog) -> None:
         if call.result().get("enrollment", {}).get("outcome") == CANCELLED:
             metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
         loop = asyncio.get_running_loop()
-        calls.keep_task(loop.run_in_executor(None, _record, audit, call))
+        calls.keep_task(loop.run_in_executor(recording, _record, audit, call))
 
     calls.on_event(count)
     calls.on_end(end)

@@ -16,6 +16,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -25,6 +26,8 @@ from typing import Any, BinaryIO
 
 from streamsv.errors import ConfigError, StoreError
 from streamsv.voiceprints import default_store_path
+
+log = logging.getLogger("streamsv.server")
 
 FILE_NAME = "audit.jsonl"
 ACTIONS = ("enroll", "verify", "identify", "delete")
@@ -99,12 +102,25 @@ class AuditLog:
         values = (at, action, key_id, peer, speaker, session_id, outcome)
         fields = dict(zip(_FIELDS, values, strict=True))
         with self._lock, self._explaining(), self._mine() as file:
-            fields["chain"] = _chain_of(file)
+            fields["chain"] = self._chain(file)
             file.write(_line(fields))
             file.flush()
             os.fsync(file.fileno())
             if file.tell() >= self._max_bytes:
-                self._rotate()
+                try:
+                    self._rotate()
+                except OSError as error:  # the record is written; the next one tries again
+                    log.error("The audit log %s cannot be put aside: %s", self.path, error)
+
+    def _chain(self, file: BinaryIO) -> str:
+        """The digest of the line before the next; of an empty file's, in the one put aside last."""
+        if file.seek(0, os.SEEK_END):
+            return _chain_of(file)
+        *aside, _ = files_of(self.path)
+        if not aside:
+            return _FIRST_CHAIN
+        with aside[-1].open("r+b") as old:
+            return _chain_of(old)
 
     @contextlib.contextmanager
     def _mine(self) -> Iterator[BinaryIO]:
@@ -125,10 +141,10 @@ class AuditLog:
         stamp = now.strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.path.with_name(f"{self.path.stem}.{stamp}{self.path.suffix}")
         self.path.rename(aside)
-        with aside.open("rb") as old, self._opened() as new:
+        with self._opened() as new, _alone(new):
             fields = dict.fromkeys(_FIELDS) | {"action": "rotate", "outcome": aside.name}
             fields["at"] = _iso(now)
-            fields["chain"] = _chain_of(old)
+            fields["chain"] = self._chain(new)
             new.write(_line(fields))
             new.flush()
             os.fsync(new.fileno())

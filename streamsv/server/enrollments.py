@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from datetime import datetime
 
-from streamsv.errors import StreamsvError, UnknownSpeaker
+from streamsv.errors import StoreError, StreamsvError, UnknownSpeaker
 from streamsv.server.audit import AuditLog
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
+
+log = logging.getLogger("streamsv.server")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +51,10 @@ def store_voiceprint(
     except StreamsvError as error:
         record(error.code)
         raise
-    record("stored")
+    try:
+        record("stored")
+    except StoreError as error:  # it is stored all the same, and `requested` says that it may be
+        log.error("A voiceprint was stored, which could not be audited: %s", error.message)
     return voiceprint
 
 

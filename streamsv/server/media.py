@@ -216,6 +216,8 @@ class MediaSocket:
         return call.put_audio(data, len(data) // self._frame_bytes, read_at)
 
     def _take_text(self, call: Call, text: str) -> bool:
+        if call.end_reason is not None:
+            return True  # what comes after `stop` is left out, whatever it is
         try:
             message = parse_message(text, self._media)
         except ProtocolError as error:
@@ -347,6 +349,7 @@ class MediaSocket:
         self._closing = Closing(closing.NOT_ALLOWED, "too_slow: the events were not read.")
         self._outgoing.clear()
         self._news.set()
+        self._room.set()
         if self._wire is not None:
             self._wire.abort()
 

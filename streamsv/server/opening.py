@@ -96,16 +96,16 @@ class Opener:
         """Who is compared with, and how many others are of another model."""
         if start.speakers:
             return [self._store.get(speaker) for speaker in start.speakers], 0
-        summaries = self._store.list()
+        count = self._store.count()
         limit = self._config.media.max_candidates
-        if len(summaries) > limit:
+        if count > limit:
             raise ProtocolError(
-                f"speakers: the store holds {len(summaries)} voiceprints, and at most {limit} are "
-                "compared with. Name the candidates.",
-                len(summaries),
+                f"speakers: the store holds {count} voiceprints, and at most {limit} are compared "
+                "with. Name the candidates.",
+                count,
             )
         voiceprints = self._store.all(self._engine.fingerprint)
-        left_out = len(summaries) - len(voiceprints)
+        left_out = max(0, count - len(voiceprints))
         if left_out:
             log.warning("%d voiceprints are of another model and were left out.", left_out)
         if left_out and not voiceprints:

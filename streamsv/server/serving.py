@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +26,9 @@ from streamsv.server.wire import Wire, http_protocol
 log = logging.getLogger("streamsv.server")
 
 _BACKLOG = 2048
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""The name also stands for an address that this machine has not, as ::1 where IPv6 is off."""
+
 _KEPT_FILES = 64
 """Descriptors that no connection gets."""
 
@@ -63,8 +68,11 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain_and_end(self) -> None:
         parts: Parts = self._app.state.parts
+        deadline = time.monotonic() + self._drain_s
         try:
             await parts.calls.drain(self._drain_s)
+            while self._app.state.places.are_taken and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
         finally:
             self.should_exit = True
 
@@ -111,16 +119,25 @@ def listening_sockets(config: ServeConfig) -> list[socket.socket]:
     """
     sockets: list[socket.socket] = []
     port = config.port
+    absent: OSError | None = None
     try:
         found = socket.getaddrinfo(
             config.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, *_, address in dict.fromkeys(found):
-            made = socket.create_server(
-                (address[0], port, *address[2:]), family=family, backlog=_BACKLOG
-            )
+            try:
+                made = socket.create_server(
+                    (address[0], port, *address[2:]), family=family, backlog=_BACKLOG
+                )
+            except OSError as error:
+                if error.errno not in _NO_SUCH_FAMILY:
+                    raise
+                absent = error
+                continue
             sockets.append(made)
             port = made.getsockname()[1]
+        if not sockets:
+            raise absent or OSError("the name stands for no address")
     except (OSError, UnicodeError, OverflowError) as error:
         for each in sockets:
             each.close()

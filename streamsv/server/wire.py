@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -24,6 +25,12 @@ EXTENSION = "streamsv.wire"
 """Under this name a socket's :class:`Wire` is found in ``scope["extensions"]``."""
 
 _MAX_FRAGMENTS = 4096
+_SLICE_S = 0.005
+"""What a connection sent is taken for so long at a time; if there is more, others come first."""
+_REST = 3
+"""Times as long as that the connection then rests: it has a quarter of the loop at most."""
+_MOST_AFTER_CLOSE = 1 << 18
+"""Bytes after our close in which the peer's own close is looked for."""
 _ABORT_AFTER_S = 5.0
 _END_OF_REQUEST = b"\r\n\r\n"
 _FINAL_TEXT = 0x81
@@ -38,6 +45,8 @@ class Wire(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **options)
         self._sink: Sink | None = None
         self._frames: FrameSplitter | None = None
+        self._parts: Iterator[tuple[bytes, bool]] | None = None
+        self._after_close = 0
         self._is_held = False
         self._is_choked = False
         self._has_failed = False
@@ -95,13 +104,34 @@ class Wire(WebSocketsSansIOProtocol):
             if self.handshake_initiated and data.endswith(_END_OF_REQUEST):
                 self._frames = FrameSplitter(self.config.ws_max_size)
             return
-        for part, is_audio in frames.split(data, self._sink is not None):
-            if self.transport.is_closing():
+        if self.close_sent:
+            self._after_close += len(data)
+            if self._after_close > _MOST_AFTER_CLOSE:
+                self.transport.pause_reading()  # it is dropped in a moment
                 return
+        self._parts = frames.split(data, self._sink is not None)
+        self._take_parts()
+
+    def _take_parts(self) -> None:
+        """Take what has come, for a short while: thousands of tiny frames fit into one read."""
+        began = time.perf_counter()
+        for part, is_audio in self._parts or ():
+            if self.transport.is_closing():
+                break
             if not is_audio:
                 super().data_received(part)
             elif self._sink is not None and not self.close_sent:
                 self._sink(part)
+            spent_s = time.perf_counter() - began
+            if spent_s > _SLICE_S:
+                self.transport.pause_reading()
+                self.loop.call_later(_REST * spent_s, self._go_on_with_parts)
+                return
+        self._parts = None
+
+    def _go_on_with_parts(self) -> None:
+        self._take_parts()
+        self._read_if_free()
 
     def handle_connect(self, event: Any) -> None:
         """The request is there: the application finds this object in its scope."""
@@ -180,7 +210,9 @@ class Wire(WebSocketsSansIOProtocol):
         asyncio.get_running_loop().call_later(_ABORT_AFTER_S, self.transport.abort)
 
     def _read_if_free(self) -> None:
-        if not (self._is_held or self._is_choked or self.read_paused or self.disconnected):
+        is_busy = self._parts is not None or self._after_close > _MOST_AFTER_CLOSE
+        is_held = self._is_held or self._is_choked or self.read_paused
+        if not (is_busy or is_held or self.disconnected):
             self.transport.resume_reading()
 
 

@@ -165,6 +165,12 @@ class VoiceprintStore:
             ).fetchall()
         return [self._summary(row) for row in rows]
 
+    def count(self) -> int:
+        """How many voiceprints there are."""
+        with self._database.using() as connection:
+            (found,) = connection.execute("SELECT count(*) FROM voiceprints").fetchone()
+        return int(found)
+
     def all(self, fingerprint: str | None = None) -> builtins.list[Voiceprint]:
         """Every voiceprint, by speaker; with ``fingerprint`` those that this model made.
 

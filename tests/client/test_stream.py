@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import socket
 import urllib.request
 from typing import Any
 
 import pytest
+from websockets.asyncio import server
+from websockets.asyncio.server import ServerConnection
 
 from streamsv.audio import AudioFormat, encode_s16le
 from streamsv.client import Client, Patience
@@ -399,3 +402,38 @@ def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key) -> None:
     with pytest.raises(ConfigError, match="key") as caught:
         Client("http://a", key)
     assert caught.value.value is None
+
+
+def test_who_is_cancelled_while_a_stream_closes_stays_cancelled() -> None:
+    started = {
+        **{"type": "session_started", "seq": 1, "at_s": 0.0, "mode": "verify", "speakers": ["a"]},
+        **{"encoding": "s16le", "sample_rate": 16_000, "channels": 1, "channel": "wideband"},
+        **{"hop_s": 0.08, "update_interval_s": 0.08, "session_id": "x", "resume_token": "t"},
+    }
+
+    async def grant_and_die(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(json.dumps(started))
+        connection.transport.pause_reading()  # a network that has just died
+        await asyncio.sleep(10)
+
+    async def call() -> str:
+        async with server.serve(grant_and_die, "127.0.0.1", 0, ping_interval=None) as serving:
+            port = serving.sockets[0].getsockname()[1]
+            patience = Patience(connect_s=0.5, resume_s=0.0)
+            client = Client(f"http://127.0.0.1:{port}", patience=patience)
+
+            async def use() -> str:
+                async with client.verify("a", FORMAT) as stream:
+                    await stream.send(bytes(PACKET))
+                return "went on"
+
+            task = asyncio.create_task(use())
+            await asyncio.sleep(1.2)  # past the wait for the last events: the connection closes
+            task.cancel()
+            try:
+                return await task
+            except asyncio.CancelledError:
+                return "cancelled"
+
+    assert asyncio.run(call()) == "cancelled"

@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamsv.errors import ConfigError, StoreError
+from streamsv.server import audit
 from streamsv.server.audit import AuditLog, check, files_of, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,3 +139,24 @@ def test_only_known_actions_are_recorded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one of: enroll"):
         AuditLog(tmp_path / "a.jsonl").record("dance", key_id="k", peer="p", outcome="x")
     assert list(read(tmp_path / "a.jsonl")) == []
+
+
+def test_a_rotation_that_fails_costs_no_record_and_breaks_no_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl", max_bytes=65_536)
+    written, line_of = [], audit._line
+
+    def full_disk(fields: dict[str, Any]) -> bytes:
+        if fields["action"] == "rotate" and not written:
+            written.append(fields)
+            raise OSError(28, "No space left on device")
+        return line_of(fields)
+
+    monkeypatch.setattr(audit, "_line", full_disk)
+    for n in range(150):
+        record(log, f"s{n}", "x" * 1000)
+    assert written
+    speakers = [each["speaker"] for each in read(log.path) if each["action"] == "enroll"]
+    assert speakers == [f"s{n}" for n in range(150)]
+    assert check(log.path) == []

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamsv.audio import AudioFormat
 from streamsv.server.config import ResultsConfig
+from streamsv.server.keys import KeyStore
 
 MULAW = AudioFormat("mulaw", 8000)
 FLOATS = AudioFormat("f32le", 16_000)
@@ -241,3 +247,59 @@ def test_a_text_message_in_a_call_is_short(serve: Any, desk: Any) -> None:
     assert heard.code == 1000
     heard = asyncio.run(exchange(live, desk, starting(), padded + " "))
     assert (heard.code, heard.events[-1]["value"]) == (1007, 513)
+
+
+_FLOOD = """
+import base64, socket, sys, threading, time
+port, first, opcode = int(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3])
+peer = socket.create_connection(("127.0.0.1", port))
+key = base64.b64encode(bytes(16)).decode()
+peer.sendall(
+    f"GET /v1/stream HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nUpgrade: websocket\\r\\n"
+    f"Connection: Upgrade\\r\\nSec-WebSocket-Version: 13\\r\\n"
+    f"Sec-WebSocket-Key: {key}\\r\\n\\r\\n".encode()
+)
+peer.recv(4096)
+def hear():
+    while peer.recv(1 << 20):
+        pass
+threading.Thread(target=hear, daemon=True).start()
+if first:
+    size = len(first).to_bytes(2, "big")
+    peer.sendall(b"\\x81" + bytes([0x80 | 126]) + size + bytes(4) + first)
+    time.sleep(0.5)
+print("begins", flush=True)
+frames = (bytes([0x80 | opcode, 0x80]) + bytes(4)) * 20_000
+end = time.monotonic() + 4
+try:
+    while time.monotonic() < end:
+        peer.sendall(frames)
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("opcode", [2, 9, 10], ids=["empty audio", "pings", "pongs"])
+@pytest.mark.parametrize("has_key", [True, False], ids=["in a call", "without a key"])
+def test_a_flood_of_tiny_frames_holds_nobody_else_up(
+    serve: Any, tmp_path: Path, opcode: int, has_key: bool
+) -> None:
+    """Unbounded, each made everybody wait for as long as it lasted."""
+    if not has_key:
+        with KeyStore(tmp_path / "keys.db") as keys:
+            keys.create(["verify"])
+    live = serve()
+    first = starting().encode().hex() if has_key else ""
+    command = [sys.executable, "-c", _FLOOD, str(live.port), first, str(opcode)]
+    slowest_s = 0.0
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as flood:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == b"begins\n"
+        while flood.poll() is None:
+            began = time.monotonic()
+            asker = http.client.HTTPConnection("127.0.0.1", live.port, timeout=20)
+            asker.request("GET", "/livez")
+            assert asker.getresponse().status == 200
+            asker.close()
+            slowest_s = max(slowest_s, time.monotonic() - began)
+    assert slowest_s < 1.0

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import soundfile
 import yaml
 from websockets.asyncio.client import connect
 
@@ -23,6 +28,7 @@ from streamsv.client import Client, Patience
 from streamsv.client.stream import Stream
 from streamsv.errors import ResumeWindowOver, SessionClosed, StreamsvError
 from streamsv.events import EnrollmentCompleted, SessionEnded
+from streamsv.server.rest import enrollment
 from streamsv.voiceprints import Voiceprint, VoiceprintStore
 
 MULAW = AudioFormat("mulaw", 8000)
@@ -241,3 +247,36 @@ def test_a_crowd_of_connections_does_not_take_the_descriptors_that_calls_and_sto
     events = asyncio.run(run())
     assert isinstance(events[-2], EnrollmentCompleted)
     assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
+def test_an_upload_finishes_while_the_server_drains_and_no_other_begins(
+    serve: Any, voice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, enroll = threading.Event(), enrollment.enroll
+
+    def slowly(*arguments: Any) -> Any:
+        assert may_go_on.wait(30)
+        return enroll(*arguments)
+
+    monkeypatch.setattr(enrollment, "enroll", slowly)
+    live = serve()
+    sound = io.BytesIO()
+    soundfile.write(sound, voice("voice_b_call"), 16_000, format="WAV")
+
+    def upload(speaker: str) -> int:
+        asker = http.client.HTTPConnection("127.0.0.1", live.port, timeout=40)
+        headers = {"Content-Type": "audio/wav"}
+        asker.request("POST", f"/v1/voiceprints/{speaker}", sound.getvalue(), headers)
+        return asker.getresponse().status
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(upload, "bob")
+        while not live.server._app.state.places.are_taken:
+            time.sleep(0.02)
+        live.server._serving_loop.call_soon_threadsafe(live.server.drain)
+        while not live.parts.calls.is_draining:
+            time.sleep(0.02)
+        assert upload("carol") == 503
+        time.sleep(6)  # longer than what is left of a server that ends for good
+        may_go_on.set()
+        assert first.result(30) == 201

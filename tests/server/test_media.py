@@ -325,3 +325,24 @@ def test_who_comes_back_to_a_session_that_failed_meanwhile_is_told_so(
     assert (failed.code, failed.events[-1]["code"]) == (1007, "unsupported_audio")
     assert (told.code, told.reason) == (failed.code, failed.reason)
     assert told.events[-1] == failed.events[-1]
+
+
+@pytest.mark.parametrize("late", ["no json", '{"type": "dtmf", "digit": "x"}', '{"type": "start"}'])
+def test_what_comes_after_stop_spoils_nothing_whatever_it_is(
+    serve: Any, desk: Any, voice: Any, late: str
+) -> None:
+    live = serve()
+    data = desk.encoded(voice("voice_a_call"), WIDEBAND)
+
+    async def run() -> Any:
+        async with live.open() as socket:
+            await socket.send(desk.start_of(WIDEBAND, "alice"))
+            for n in range(0, len(data), 32_000):
+                await socket.send(data[n : n + 32_000])
+            await socket.send('{"type": "stop"}')
+            await socket.send(late)
+            return await desk.read_to_end(socket, desk.Heard([]))
+
+    heard = asyncio.run(run())
+    assert heard.code == 1000
+    assert [each["verdict"] for each in heard.of("decision_made")] == ["accept"]

@@ -486,3 +486,9 @@ def test_a_file_of_keys_that_cannot_be_read_tells_strangers_nothing_of_this_mach
     assert (answer.status, answer.code) == (503, "store")
     assert str(tmp_path) not in answer.body.decode()
     assert str(tmp_path) in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_may_ask_for_the_head_alone(serve: Any, path: str) -> None:
+    answer = ask(serve(), "HEAD", path)
+    assert (answer.status, answer.body) == (200, b"")

@@ -251,6 +251,7 @@ def test_a_signature_that_is_wrong_old_or_missing_is_refused() -> None:
         (body, "t=1", SECRET, now),
         (body, f"t={now},v1=", SECRET, now),
         (body, f"t={now},v1=é", SECRET, now),
+        (body, f"t={now},v1=\udcff", SECRET, now),
     ):
         with pytest.raises(AuthenticationError):
             verify_webhook(changed, header, secret, now=at)

@@ -40,6 +40,11 @@ class Places:
         self._taken = 0
         self._turn: asyncio.Lock | None = None
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether an upload is on its way."""
+        return self._taken > 0
+
     @contextlib.contextmanager
     def one_of(self, most: int) -> Iterator[None]:
         """A place for as long as the block lasts. Raises CapacityError if there is none."""

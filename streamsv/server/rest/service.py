@@ -57,12 +57,14 @@ def _steps(engine: Engine) -> bool:
     return bool(np.isfinite(embedding).all())
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?", response_model=dict[str, str])
 async def livez() -> Response:
     """It answers, so it is."""
     return Json({"status": "alive"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="May calls be sent here?",

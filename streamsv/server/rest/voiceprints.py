@@ -18,7 +18,7 @@ from streamsv.server.enrollments import Caller, store_voiceprint
 from streamsv.server.parts import Parts
 from streamsv.server.rest.asking import Asker, PartsHere, asker
 from streamsv.server.rest.enrollment import Places
-from streamsv.server.rest.problems import Json, described, problem_of
+from streamsv.server.rest.problems import Json, described, problem, problem_of
 from streamsv.server.rest.uploads import received
 from streamsv.voiceprints import Consent, Voiceprint, VoiceprintSummary, check_speaker
 
@@ -154,6 +154,8 @@ async def enroll_speaker(
     `consent_given_at` is now unless it is given. A refusal is 422 with `feedback` for each stretch.
     """
     check_speaker(speaker)
+    if parts.calls.is_draining:
+        return problem(503, "draining", "The server is about to end. Enroll elsewhere, or later.")
     await _check_is_free(parts, speaker, replace)
     places: Places = request.app.state.places
     rest = parts.config.rest
