@@ -56,3 +56,31 @@ def test_a_session_that_is_deleted_before_it_has_said_how_it_ended_is_an_error(
         "return stream.done.then(() => 'done', (error) => error.code);",
     )
     assert said == "session_closed"
+
+
+def test_a_source_that_can_wait_loses_nothing_that_was_not_sent(browse, served, clips):
+    browser = opened(browse, served, clips)
+    in_stream(
+        browser,
+        "for (let n = 0; n < 90; n += 1) stream.send(new Uint8Array(16000));"
+        "stream.stop(); return stream.done;",
+    )
+    (call,) = served.calls
+    assert not [each for each in call.events_after(0) if each["type"] == "audio_gap"]
+    assert call.received_frames == 8000 * 90
+
+
+def test_a_connection_that_works_off_a_backlog_is_not_taken_for_dead(browse, served, clips):
+    browser = opened(browse, served, clips)
+    found = in_stream(
+        browser,
+        "await new Promise((open) => { stream.onEvent = open; });"
+        "stream.isLive = true; stream.outbox.end += 30 * 8000;"  # what an outage leaves behind
+        "const found = []; const look = () => { stream.checkAlive(); found.push(stream.isOpen); };"
+        "look();"
+        'stream.outbox.sent = 8000; stream.receive(\'{"type":"received","received_samples":8000}\');'
+        "look();"
+        "stream.heardAt -= 8001; look();"  # nothing was acknowledged for so long
+        "stream.cancel(); return found;",
+    )
+    assert found == [True, True, False]
