@@ -78,8 +78,8 @@ def test_a_connection_that_works_off_a_backlog_is_not_taken_for_dead(browse, ser
         "stream.isLive = true; stream.outbox.end += 30 * 8000;"  # what an outage leaves behind
         "const found = []; const look = () => { stream.checkAlive(); found.push(stream.isOpen); };"
         "look();"
-        'stream.outbox.sent = 8000; stream.receive(\'{"type":"received","received_samples":8000}\');'
-        "look();"
+        "stream.outbox.sent = 8000;"
+        "stream.receive(JSON.stringify({ type: 'received', received_samples: 8000 })); look();"
         "stream.heardAt -= 8001; look();"  # nothing was acknowledged for so long
         "stream.cancel(); return found;",
     )
