@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -102,6 +103,15 @@ def test_an_event_that_is_enough_ends_the_sound(session, clips):
     assert notes.of(SessionEnded)[0].at_s < 3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a program in the foreground has it; a script's background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_first_ctrl_c_waits_for_the_gap_between_blocks_and_the_second_does_not():
     with InterruptWatch() as watch:
         signal.raise_signal(signal.SIGINT)
