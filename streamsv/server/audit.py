@@ -119,7 +119,7 @@ class AuditLog:
         *aside, _ = files_of(self.path)
         if not aside:
             return _FIRST_CHAIN
-        with aside[-1].open("r+b") as old:
+        with aside[-1].open("rb") as old:
             return _chain_of(old)
 
     @contextlib.contextmanager

@@ -141,7 +141,9 @@ def listening_sockets(config: ServeConfig) -> list[socket.socket]:
     except (OSError, UnicodeError, OverflowError) as error:
         for each in sockets:
             each.close()
-        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        # socket adds the address to what the system says of it, which is told already.
+        said = getattr(error, "strerror", None) or str(error)
+        reason = said.partition(" (while attempting")[0].rstrip(".")
         raise ConfigError(
             f"The server cannot listen on {config.host}, port {port}: {reason}. Choose another "
             "port, or end what listens there.",

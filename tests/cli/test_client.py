@@ -9,6 +9,10 @@ import time
 
 import pytest
 
+from streamsv.audio import AudioFormat
+from streamsv.cli.client import _Conversation
+from streamsv.cli.sounds import Sound
+from streamsv.events import DecisionMade, Reason, Verdict
 from streamsv.server.config import ServeConfig
 from streamsv.server.keys import KeyStore
 from streamsv.server.serving import server_of
@@ -127,3 +131,12 @@ def test_where_no_server_is_the_error_says_so(call, clips):
         "--json",
     )
     assert (said.code, said.error["code"]) == (4, "connection_lost")
+
+
+def test_a_microphone_is_heard_until_there_is_a_decision_for_each_claimed_speaker():
+    sound = Sound("microphone", AudioFormat("f32le", 16_000), None, ())
+    heard = _Conversation(sound, "two", None, True, is_enrolling=False, claimed=2)
+    for speaker, is_enough in (("alice", False), ("bob", True)):
+        reason = Reason.ABOVE_ACCEPT_THRESHOLD
+        heard._note(DecisionMade(1.0, speaker, Verdict.ACCEPT, reason, 0.02, 1.0, None))
+        assert heard._is_enough == is_enough

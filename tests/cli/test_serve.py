@@ -17,7 +17,8 @@ def test_a_port_that_is_taken_is_a_sentence(call, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         found = call("serve", "--port", port, "--store", tmp_path / "store.db")
     assert found.code == 4
-    assert found.err.startswith(f"Error: The server cannot listen on 127.0.0.1, port {port}: ")
+    said = f"Error: The server cannot listen on 127.0.0.1, port {port}: Address already in use. "
+    assert found.err.startswith(said)
     assert "Serving" not in found.err
 
 
