@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from streamsv.errors import AuthenticationError, ConfigError, NotAllowed, StoreError
+from streamsv.errors import AuthenticationError, ConfigError, NotAllowed
 from streamsv.server.keys import SCOPES, KeyStore
 from streamsv.server.limits import Limits, is_loopback
 from streamsv.server.tickets import Ticket, Tickets
@@ -90,7 +89,7 @@ class Gatekeeper:
     @property
     def is_open(self) -> bool:
         """Whether no key was ever made, so that everybody on this machine may do everything."""
-        with self._lock, _for_strangers():
+        with self._lock:
             self._is_open = self._is_open and self._keys.is_empty()
             return self._is_open
 
@@ -111,8 +110,7 @@ class Gatekeeper:
                 raise AuthenticationError(
                     "The header Authorization must be `Bearer <key>`; no other scheme is known."
                 )
-            with _for_strangers():
-                record = self._keys.check(key.strip())
+            record = self._keys.check(key.strip())
         except AuthenticationError:
             self._limits.failed(peer)
             raise
@@ -144,8 +142,7 @@ class Gatekeeper:
         """Whether the key has not been revoked since; for whoever holds a connection for long."""
         if principal.key_id == LOCAL_KEY_ID:
             return self.is_open
-        with _for_strangers():
-            return self._keys.is_good(principal.key_id)
+        return self._keys.is_good(principal.key_id)
 
     def check_host(self, host: str | None) -> None:
         """Make sure that ``host``, the header of that name, may be asked for.
@@ -190,18 +187,6 @@ class Gatekeeper:
                 "with `streamsv keys create`."
             )
         return _EVERYBODY_HERE
-
-
-@contextlib.contextmanager
-def _for_strangers() -> Iterator[None]:
-    """What is wrong with the file of keys, and where it is, is for the log only."""
-    try:
-        yield
-    except StoreError as error:
-        log.error("%s", error.message)
-        raise StoreError(
-            "The API keys of this server cannot be read just now. Its log says why; try again."
-        ) from None
 
 
 def is_local_name(host: str | None) -> bool:

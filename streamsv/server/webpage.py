@@ -78,6 +78,7 @@ class _File:
     async def answer(self, request: Request) -> Response:
         """The file, or that what the browser has of it is good."""
         known = request.headers.get("if-none-match", "")
-        if self._headers["ETag"] in (each.strip() for each in known.split(",")):
+        tags = {each.strip().removeprefix("W/") for each in known.split(",")}
+        if tags & {self._headers["ETag"], "*"}:  # RFC 9110, 13.1.2: weak comparison, or any
             return Response(status_code=304, headers=self._headers)
         return Response(self._content, headers=self._headers)

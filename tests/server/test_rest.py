@@ -247,7 +247,11 @@ def test_too_many_wrong_keys_are_told_to_wait(
 
 
 def test_nothing_is_enrolled_or_deleted_that_cannot_be_audited(
-    serve: Callable[..., Any], voice: Any, keys: dict[str, str], tmp_path: Path
+    serve: Callable[..., Any],
+    voice: Any,
+    keys: dict[str, str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     live, key = serve(), keys["enroll"]
     log = tmp_path / "audit.jsonl"
@@ -259,6 +263,8 @@ def test_nothing_is_enrolled_or_deleted_that_cannot_be_audited(
     ):
         answer = ask(live, method, path, key=key, **sent)
         assert (answer.status, answer.code) == (503, "store")
+        assert str(log) not in answer.body.decode()
+    assert str(log) in caplog.text
     assert ask(live, "GET", "/v1/voiceprints/alice", key=key).status == 200
     assert ask(live, "GET", "/v1/voiceprints/carl", key=key).status == 404
 

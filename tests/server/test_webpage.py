@@ -30,12 +30,13 @@ def test_every_file_of_the_page_is_served_with_its_type_and_a_strict_policy(serv
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_file_that_has_not_changed_is_not_sent_again(serve) -> None:
+@pytest.mark.parametrize("known", ['"other", {}', "W/{}", "*"])
+def test_a_file_that_has_not_changed_is_not_sent_again(serve, known: str) -> None:
     live = serve()
     with get(live, "/page/style.css") as answer:
         tag = answer.headers["ETag"]
     with pytest.raises(urllib.error.HTTPError) as caught:
-        get(live, "/page/style.css", **{"If-None-Match": f'"other", {tag}'})
+        get(live, "/page/style.css", **{"If-None-Match": known.format(tag)})
     assert caught.value.code == 304
 
 

@@ -48,6 +48,7 @@ _CODE_OF_STATUS = {
     415: "unsupported_media_type",
 }
 _RETRY_S = 5
+_STORE_FAILED = "The files of this server cannot be used just now. Its log says why; try again."
 
 
 class ProblemDetail(BaseModel):
@@ -104,6 +105,8 @@ def problem_of(error: errors.StreamsvError, **more: Any) -> Json:
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     if status >= 500:
         log.error("%s: %s", error.code, error.message)
+    if isinstance(error, errors.StoreError):  # it may name a file of this machine: for the log only
+        fields |= {"message": _STORE_FAILED, "value": None}
     return problem(status, fields["code"], fields["message"], fields["value"], headers, **more)
 
 
