@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from streamsv.errors import AuthenticationError, ConfigError, NotAllowed
 from streamsv.server.keys import SCOPES, KeyStore
 from streamsv.server.limits import Limits, is_loopback
 from streamsv.server.tickets import Ticket, Tickets
-
-log = logging.getLogger("streamsv.server")
 
 LOCAL_KEY_ID = "local"
 """Stands for everybody on this machine while no key was ever made."""
