@@ -67,12 +67,9 @@ def discriminate_stage(config: TrainConfig) -> None:
 
 def export_stage(config: TrainConfig, output: Path | None, head: Path | None) -> None:
     """Write the averaged weights of the checkpoint as one ONNX file, with a speech head if any."""
-    import torch
-
-    from streamsv.nn.config import HOP_SAMPLES
     from streamsv.nn.export import export
     from streamsv.nn.guard import load_head
-    from streamsv.nn.macs import count_macs
+    from streamsv.nn.macs import macs_per_hop
     from training.checkpoint import load_checkpoint, load_student
 
     checkpoint = config.folder / "checkpoint.pt"
@@ -83,7 +80,7 @@ def export_stage(config: TrainConfig, output: Path | None, head: Path | None) ->
         "steps": content["step"],
         "audio_hours_heard": round(content["seconds"] / 3600, 1),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),
-        "macs_per_hop": count_macs(student, torch.zeros(1, HOP_SAMPLES)),
+        "macs_per_hop": macs_per_hop(student),
     }
     speech_head = load_head(head) if head else None
     exported = export(student, output or model_path(config), card, speech_head)

@@ -8,19 +8,18 @@ and killed at any moment; two processes may share one, each with every other var
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 
 from streamsv.config import from_mapping, to_mapping
 from streamsv.errors import ConfigError
 from streamsv.evaluation.sets import load_set
-from streamsv.nn.config import HOP_SAMPLES
-from streamsv.nn.macs import count_macs
+from streamsv.nn.macs import macs_per_hop
 from streamsv.nn.student import Student
 from training.checkpoint import load_network
 from training.config import TrainConfig, load_config
@@ -33,8 +32,28 @@ RESAMPLES = 1000
 _KEYS = ("base", "steps", "threads", "sets", "variants")
 
 
-def variants_of(plan: Path) -> tuple[dict[str, TrainConfig], list[Path]]:
-    """The recipes of a plan by name, and its evaluation sets.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Variant:
+    """One line of a plan: what it ``changes`` in the recipe, and the recipe so changed."""
+
+    changes: Mapping[str, Any]
+    config: TrainConfig
+
+    def check(self, row: Mapping[str, Any], results: Path) -> None:
+        """Raise ConfigError if ``row`` of ``results`` is of another variant of the same name."""
+        was = (row.get("steps"), row.get("changes"))
+        wanted = (self.config.optimizer.steps, self.changes)
+        if was != wanted:
+            raise ConfigError(
+                f"{results} has a row {row['variant']} of {was[0]} steps with {was[1]}, and the "
+                f"plan asks for {wanted[0]} with {wanted[1]}. Name the variant otherwise, or take "
+                "the row out.",
+                row["variant"],
+            )
+
+
+def variants_of(plan: Path) -> tuple[dict[str, Variant], list[Path]]:
+    """The variants of a plan by name, and its evaluation sets.
 
     Raises ConfigError, naming the file, for a plan that is none, and for a change that no recipe
     could have.
@@ -53,9 +72,10 @@ def variants_of(plan: Path) -> tuple[dict[str, TrainConfig], list[Path]]:
         slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
         named = {"name": f"ablation/{slug}"}
         try:
-            found[name] = from_mapping(TrainConfig, _merged(base, (changes or {}) | named))
+            config = from_mapping(TrainConfig, _merged(base, (changes or {}) | named))
         except ConfigError as error:
             raise ConfigError(f"{plan}: {name}: {error.message}", error.value) from error
+        found[name] = Variant(changes or {}, config)
     return found, [Path(folder) for folder in content["sets"]]
 
 
@@ -73,31 +93,39 @@ def ablate(
     """Train and judge every variant that has no row yet; returns the file with the rows.
 
     Of ``parts`` processes this one is number ``part``, from 1; each takes its own variants.
+    Rows of another commit are reported, as they may not compare. Raises ConfigError for rows of
+    another plan.
     """
     variants, folders = variants_of(plan)
     sets = [load_set(folder) for folder in folders]
-    first = next(iter(variants.values()))
+    first = next(iter(variants.values())).config
     results = Path(first.run_dir) / "ablation" / "ablation.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.touch()
-    lines = results.read_text(encoding="utf-8").splitlines()
-    done = {json.loads(line)["variant"] for line in lines}
-    for name, config in list(variants.items())[part - 1 :: parts]:
+    done = _rows_of(results)
+    for row in done.values():
+        if row["variant"] in variants:
+            variants[row["variant"]].check(row, results)
+    if others := {row["commit"] for row in done.values()} - {commit()}:
+        report(f"{results} has rows of {', '.join(sorted(others))}; this is {commit()}.")
+    for name, variant in list(variants.items())[part - 1 :: parts]:
         if name in done:
             continue
+        config = variant.config
         report(f"{name}: {config.optimizer.steps} steps")
         network = load_network(train(config, report))
         student = cast("Student", network.student)
         row = {
             "variant": name,
             "plan": plan.name,
+            "changes": variant.changes,
             "commit": commit(),
             "seed": config.seed,
             "teacher": Path(config.teacher.path).stem,
             "data": Path(config.data.clips).name,
             "steps": config.optimizer.steps,
             "parameters": sum(parameter.numel() for parameter in student.parameters()),
-            "macs_per_s": round(12.5 * count_macs(student, torch.zeros(1, HOP_SAMPLES))),
+            "macs_per_s": round(12.5 * macs_per_hop(student)),
             "errors": error_rates(student, sets, POINTS, RESAMPLES),
         }
         with results.open("a", encoding="utf-8") as rows:
@@ -106,11 +134,16 @@ def ablate(
     return results
 
 
+def _rows_of(results: Path) -> dict[str, Any]:
+    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    return {row["variant"]: row for row in rows}
+
+
 def as_markdown(results: Path) -> str:
     """The rows of ``results`` as a table: error rates pooled over the sets, with 95 % intervals,
     and their means over the sets, in percent.
     """
-    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    rows = list(_rows_of(results).values())
     if not rows:
         return ""
     points = [

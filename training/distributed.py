@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from streamsv.errors import ConfigError
 
@@ -33,6 +33,12 @@ class World:
         distributed.all_reduce(joined)
         means = (joined / self.size).tolist()
         return dict(zip(values, means, strict=True))
+
+    def average(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over the processes; all give the same shape."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values / self.size
 
     def leave(self) -> None:
         """Wait for all, and end the group."""

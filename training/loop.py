@@ -23,6 +23,7 @@ from training.distributed import World, join
 from training.feed import Feed
 from training.losses import distillation_factor
 from training.networks import make_network
+from training.normalization import RunningStatistics
 from training.objective import DISTILLED, Objective
 from training.optimizers import learning_rate, make_optimizer
 from training.plots import plot_run
@@ -64,6 +65,7 @@ class Trainer:
         self.seconds = 0.0
         self.skipped = self._skipped_in_row = 0
         self._restore()
+        self.statistics = RunningStatistics(self.student, self.world)
         self.parallel = self._make_parallel()
 
     @property
@@ -250,6 +252,7 @@ class Trainer:
 
     def _take(self, is_finite: bool, losses: dict[str, float]) -> None:
         """Let the optimizer move, unless the gradient is not finite; ConfigError if it stays so."""
+        self.statistics.step(is_finite)
         if is_finite:
             self.optimizer.step()
             self._skipped_in_row = 0
@@ -276,7 +279,7 @@ class Trainer:
         waits: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if isinstance(parallel, DistributedDataParallel) and not is_last:
             waits = parallel.no_sync()
-        with waits:
+        with waits, self.statistics.portion():
             found = parallel(portion.damaged, portion.batch, portion.prefixes)
             weights = self._weights()
             total = torch.stack([weights[name] * value for name, value in found.items()]).sum()

@@ -12,7 +12,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from streamsv.nn.products import dense, filter_frames, filter_planes, from_planes, to_planes
+from streamsv.nn.products import (
+    dense,
+    filter_frames,
+    filter_planes,
+)
 from streamsv.nn.streaming import State, Streaming
 
 
@@ -39,8 +43,6 @@ class DepthwiseConv(Streaming):
         """(batch, frames, channels) -> the same shape."""
         padded = torch.cat([state["left"].to(x.dtype), x], dim=1)
         following = {"left": padded[:, x.shape[1] :].float()}
-        if torch.compiler.is_exporting():
-            return from_planes(self.valid_planes(to_planes(padded))), following
         return self.valid(padded), following
 
     def valid(self, padded: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from streamsv.config import from_mapping, to_mapping
 from streamsv.errors import ConfigError, ModelLoadError, ModelMismatch
 from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES
 from streamsv.nn.frontend import SAMPLE_RATE
+from streamsv.nn.products import is_exporting
 from streamsv.nn.streaming import State, Streaming
 
 MOST_LOGIT = 4.0
@@ -121,7 +122,7 @@ class SpeechHead(Streaming):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(batch, 4 hops, taps * dim) -> (batch, hops)."""
         batch, frames, features = x.shape
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return self._one_hop(x.mean(dim=1), state)
         hops = x.float().reshape(batch, frames // HOP_FRAMES, HOP_FRAMES, features).mean(dim=2)
         logits, moments = self.judged(hops, state["moments"])

@@ -16,13 +16,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.flop_counter import FlopCounterMode
 
+from streamsv.nn.config import HOP_SAMPLES
+from streamsv.nn.products import as_exported
+
 
 def count_macs(module: nn.Module, *inputs: Any) -> int:
     """Multiply-adds of ``module(*inputs)`` in evaluation mode, exact.
 
     The pass is really run, once, without gradients; the module is left as it was. On torch's meta
     device it takes neither time nor memory: build module and inputs under ``torch.device("meta")``.
-    A convolution written as a sum of shifted elementwise products counts nothing.
+    A convolution written as a sum of shifted elementwise products counts nothing: see
+    :func:`macs_per_hop` for a student.
     """
     was_training = [(part, part.training) for part in module.modules()]
     counter = FlopCounterMode(display=False)
@@ -41,6 +45,16 @@ def count_macs(module: nn.Module, *inputs: Any) -> int:
             layer.remove()
     flops: int = counter.get_total_flops()
     return flops // 2 + sum(layer.missed for layer in recurrent)
+
+
+def macs_per_hop(student: nn.Module) -> int:
+    """Multiply-adds of a causal student's hop of 80 ms, front end included, as it is exported.
+
+    The exported graph writes every convolution as one, and one product more at the full rate than
+    the training's path has (:mod:`streamsv.nn.products`).
+    """
+    with as_exported():
+        return count_macs(student, torch.zeros(1, HOP_SAMPLES))
 
 
 class _RecurrentCount:

@@ -19,6 +19,7 @@ from streamsv.nn.products import (
     filter_planes,
     from_planes,
     held_for_two,
+    is_exporting,
     larger_of_two,
     to_planes,
 )
@@ -71,7 +72,7 @@ class TokenMixing(Composite):
         u = self.norm(x)
         padded = torch.cat([state["left"].to(u.dtype), u], dim=1)
         following = {"left": padded[:, x.shape[1] :].float()}
-        if torch.compiler.is_exporting():
+        if is_exporting():
             y, memory = self._shaped(x, u, padded, state)
             return y, following | memory
         y = self.narrow.valid(self.activation(self.wide.valid(padded)))
@@ -201,7 +202,7 @@ class ChannelMixing(Composite):
         y, following = self._rates(self.norm(x), state)
         y, conv = self.conv.step(y, part(state, "conv"))
         y = self.activation(y)
-        if torch.compiler.is_exporting():
+        if is_exporting():
             y = dense_onto(x + self.dense.bias, y, self.dense.weight)
             return y, following | named("conv", conv)
         y = self.dense(y)
@@ -211,7 +212,7 @@ class ChannelMixing(Composite):
         """The sum of both rates, and the slow one's state."""
         if self.slow is None:
             return self.full(v), {}
-        if not torch.compiler.is_exporting() or self.full.groups > 1:
+        if not is_exporting() or self.full.groups > 1:
             slow, held = self.slow.step(v, part(state, "slow"))
             return self.full(v) + slow, named("slow", held)
         # One product for both: 3 % more multiply-adds cost less than two sums over all channels.

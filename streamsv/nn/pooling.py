@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamsv.nn.config import HOP_FRAMES, ModelConfig
-from streamsv.nn.products import dense
+from streamsv.nn.products import dense, is_exporting
 from streamsv.nn.streaming import State, Streaming
 
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -99,7 +99,7 @@ class AttentiveStatistics(Streaming):
         batch, frames, size = x.shape
         shape = (batch, frames // HOP_FRAMES, HOP_FRAMES, size)
         logits = frame_scores(self.attend, x).float()
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return self._one_hop(logits, x.float(), state)
         if self.training:
             return self._summed(logits.reshape(shape), x.float().reshape(shape), state)

@@ -9,14 +9,35 @@ export hold them to it. Each function here is one such pair.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_is_counting = False
+
+
+def is_exporting() -> bool:
+    """Whether the shape for the export is wanted."""
+    return _is_counting or torch.compiler.is_exporting()
+
+
+@contextlib.contextmanager
+def as_exported() -> Iterator[None]:
+    """Run a network in the shape of its export, one hop at a time; for counting. Not reentrant."""
+    global _is_counting
+    _is_counting = True
+    try:
+        yield
+    finally:
+        _is_counting = False
+
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The product x W^T + b: (batch, frames, features_in) and (features_out, features_in)."""
-    if not torch.compiler.is_exporting():
+    if not is_exporting():
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[2])
     return F.linear(rows, weight, bias).reshape(-1, x.shape[1], weight.shape[0])
@@ -31,7 +52,7 @@ def dense_onto(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 def larger_of_two(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Max-Feature-Map of :func:`dense`: the larger of the first and the second half of features."""
-    if not torch.compiler.is_exporting():
+    if not is_exporting():
         first, second = F.linear(x, weight, bias).chunk(2, dim=2)
         return torch.maximum(first, second)
     half = weight.shape[0] // 2
@@ -47,7 +68,7 @@ def held_for_two(pairs: Tensor) -> Tensor:
 
     (batch, 1 + n, features) -> (batch, 2 n, features): p0 p1 p1 p2 p2 ... p[n].
     """
-    if not torch.compiler.is_exporting():
+    if not is_exporting():
         return pairs.repeat_interleave(2, dim=1)[:, 1:-1]
     frames = torch.arange(1, 2 * pairs.shape[1] - 1, device=pairs.device)
     return torch.index_select(pairs, 1, frames // 2)
@@ -70,7 +91,9 @@ def filter_planes(planes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def filter_frames(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """:func:`filter_planes` on (batch, frames, channels), as a sum of shifted inputs."""
+    """:func:`filter_planes` on (batch, frames, channels); in training a sum of shifted inputs."""
+    if is_exporting():
+        return from_planes(filter_planes(to_planes(padded), weight, bias))
     kernel = weight.shape[0]
     frames = padded.shape[1] - kernel + 1
     y = bias + padded[:, :frames] * weight[0]

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
-from streamsv.nn.macs import count_macs
+from streamsv.nn.config import HOP_FRAMES, HOP_SAMPLES, ModelConfig
+from streamsv.nn.macs import count_macs, macs_per_hop
+from streamsv.nn.products import is_exporting
+from streamsv.nn.student import Student
+
+BUNDLED = Path(__file__).resolve().parents[2] / "streamsv" / "models" / "default.onnx"
 
 
 class Scores(nn.Module):
@@ -86,3 +95,19 @@ def test_a_pass_that_fails_leaves_the_module_as_it_was() -> None:
         count_macs(module, torch.ones(2, 1, 5))
     assert all(part.training for part in module.modules())
     assert not module[0]._forward_hooks
+
+
+def test_a_hop_of_the_bundled_shape_costs_what_its_exported_graph_multiplies() -> None:
+    graph = onnx.load(BUNDLED)
+    card = json.loads({each.key: each.value for each in graph.metadata_props}["streamsv.card"])
+    assert macs_per_hop(Student(ModelConfig())) == card["macs_per_hop"] == 8_177_920
+
+
+def test_a_filter_for_each_channel_counts_in_a_hop_and_not_in_the_training_path() -> None:
+    config = ModelConfig()
+    student, hop = Student(config), torch.zeros(1, HOP_SAMPLES)
+    # The kernels: 7 where the two frames before a hop count too, then 3 of the hop, and 3 of GCM.
+    a_block = config.dim * (7 * (HOP_FRAMES + 2) + 3 * HOP_FRAMES + 3 * HOP_FRAMES)
+    joined = (config.half_rate_hidden // 2) * config.dim * HOP_FRAMES // 2  # MFM halved the hidden
+    assert macs_per_hop(student) - count_macs(student, hop) == config.depth * (a_block + joined)
+    assert not is_exporting()

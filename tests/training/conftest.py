@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,8 +20,10 @@ import onnx
 import pytest
 import soundfile
 import torch
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from streamsv.config import to_mapping
 from streamsv.evaluation.sets import STREAM_COLUMNS, TRIAL_COLUMNS
 from streamsv.nn.config import ModelConfig
 from training.config import DataConfig, OptimizerConfig, TeacherConfig, TrainConfig
@@ -35,6 +39,26 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def by_two_processes(tmp_path):
+    """Train a configuration by two processes over gloo; returns the finished launcher."""
+
+    def train_by_two(config: TrainConfig) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "two.yaml"
+        file.write_text(yaml.safe_dump(to_mapping(config)))
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        return subprocess.run(
+            [sys.executable, *launcher, "-m", "training", "train", str(file)],
+            cwd=Path(__file__).resolve().parents[2],
+            check=True,
+            timeout=300,
+            capture_output=True,
+            text=True,
+        )
+
+    return train_by_two
 
 
 def write_teacher(path: Path) -> None:

@@ -4,15 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from streamsv.config import to_mapping
 from streamsv.errors import ConfigError
-from streamsv.nn.config import HOP_SAMPLES
-from streamsv.nn.macs import count_macs
-from streamsv.nn.student import Student
+from streamsv.nn.macs import macs_per_hop
+from streamsv.nn.paper.config import PaperConfig
 from training.ablation import ablate, as_markdown, variants_of
+from training.networks import make_network
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / "configs" / "ablation" / "default.yaml"
@@ -25,13 +24,14 @@ def quiet(_line):
 def test_the_variants_of_the_plan_cost_the_same(monkeypatch):
     monkeypatch.chdir(ROOT)
     variants, _ = variants_of(PLAN)
-    assert len({config.name for config in variants.values()}) == len(variants)
+    assert len({variant.config.name for variant in variants.values()}) == len(variants)
     costs = {
-        str(config.model): count_macs(Student(config.model), torch.zeros(1, HOP_SAMPLES))
-        for config in variants.values()
+        (variant.config.network, str(variant.config.model)): macs_per_hop(network.student)
+        for variant in variants.values()
+        for network in [make_network(variant.config.network, variant.config.model, PaperConfig())]
     }
-    base = costs[str(variants["base"].model)]
-    assert max(abs(cost / base - 1) for cost in costs.values()) < 0.03
+    base = costs["causal", str(variants["base"].config.model)]
+    assert max(abs(cost / base - 1) for cost in costs.values()) < 0.05
 
 
 def plan_of(run_config, folder, evaluation_set, variants):
@@ -67,6 +67,21 @@ def test_a_plan_that_was_stopped_goes_on_with_what_is_left(
         whole = row["errors"]["pooled"][-1]
         assert whole["seconds"] is None
         assert 0 <= whole["low"] <= whole["eer"] <= whole["high"] <= 1
+
+
+def test_rows_of_another_plan_are_refused_and_those_of_another_commit_reported(
+    run_config, tmp_path, bundled_set
+):
+    results = ablate(plan_of(run_config, tmp_path, bundled_set, {"base": {}}), quiet)
+    row = json.loads(results.read_text())
+    assert row["changes"] == {}
+    results.write_text(json.dumps(row | {"commit": "0123456789ab"}) + "\n")
+    said = []
+    ablate(plan_of(run_config, tmp_path, bundled_set, {"base": {}}), said.append)
+    assert any("rows of 0123456789ab" in line for line in said)
+    changed = plan_of(run_config, tmp_path, bundled_set, {"base": {"seed": 3}})
+    with pytest.raises(ConfigError, match=r"asks for 2 with {'seed': 3}"):
+        ablate(changed, quiet)
 
 
 def test_a_change_that_no_recipe_knows_is_refused_by_name(run_config, tmp_path):

@@ -2,21 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from streamsv.config import to_mapping
 from streamsv.errors import ConfigError
 from training.checkpoint import load_checkpoint
 from training.distributed import World, join
 from training.loop import Trainer, train
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def quiet(_line):
@@ -28,7 +22,7 @@ def rows_of(config):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_two_processes_lose_what_one_loses(run_config):
+def test_two_processes_lose_what_one_loses(run_config, by_two_processes):
     """Twenty steps of two portions each, by one process and by two over gloo."""
     loss = dataclasses.replace(run_config.loss, speaker=0.3, relational=0.5, relational_queue=4)
     optimizer = dataclasses.replace(run_config.optimizer, steps=20, accumulate=2)
@@ -36,17 +30,7 @@ def test_two_processes_lose_what_one_loses(run_config):
     one = dataclasses.replace(common, name="one")
     two = dataclasses.replace(common, name="two")
     train(one, quiet)
-    file = Path(two.run_dir) / "two.yaml"
-    file.write_text(yaml.safe_dump(to_mapping(two)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "training", "train", str(file)],
-        cwd=ROOT,
-        check=True,
-        timeout=300,
-        capture_output=True,
-        text=True,
-    )
+    done = by_two_processes(two)
     assert "broadcast_buffers" not in done.stderr
     alone, together = rows_of(one), rows_of(two)
     assert len(alone) == len(together) == 20

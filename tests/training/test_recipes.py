@@ -143,6 +143,24 @@ def test_the_papers_student_trains_with_dropout_and_resumes_where_it_stopped(tin
         assert all(torch.equal(value, resumed[name][key]) for key, value in whole[name].items())
 
 
+def test_two_processes_leave_the_statistics_that_one_leaves(
+    tiny_config, tmp_path, by_two_processes
+):
+    config = small_paper(tiny_config, tmp_path)
+    optimizer = dataclasses.replace(config.optimizer, steps=4, accumulate=2)
+    one = dataclasses.replace(config, optimizer=optimizer, name="one")
+    two = dataclasses.replace(one, name="two")
+    alone = load_checkpoint(train(one, quiet))
+    by_two_processes(two)
+    together = load_checkpoint(two.folder / "checkpoint.pt")
+    for name in ("student", "average"):
+        statistics = [key for key in alone[name] if "running_" in key or "batches" in key]
+        assert len(statistics) >= 6
+        for key in statistics:
+            first, second = alone[name][key], together[name][key]
+            assert torch.allclose(first, second, rtol=1e-3, atol=1e-4), key
+
+
 def test_the_papers_back_end_hears_noise_in_training_only():
     torch.manual_seed(0)
     network = PaperNetwork(dataclasses.replace(SMALL, dropout=0.0))
