@@ -7,6 +7,7 @@ Each stage reads the same configuration and leaves its result where the next one
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -34,7 +35,7 @@ def prepare_stage(config: TrainConfig) -> None:
     from training.provenance import provenance_of
     from training.teachers import load_teacher
 
-    clips = clips_of(config)
+    clips = [dataclasses.replace(clip, path=clip.path.absolute()) for clip in clips_of(config)]
     root = Path(os.path.commonpath([clip.path.parent for clip in clips]))
     data = config.data
     teacher = load_teacher(config.teacher, config.threads, join(config.device).device)
@@ -76,7 +77,10 @@ def export_stage(config: TrainConfig, output: Path | None, head: Path | None) ->
     student, content = load_student(checkpoint), load_checkpoint(checkpoint)
     card = {
         "config": config.name,
-        "teacher": Path(config.teacher.path).stem,
+        "seed": config.seed,
+        "teacher": Path(config.teacher.path).stem or None,
+        "start_from": config.start_from,
+        "data": sorted(config.data.corpora) or "/".join(Path(config.data.clips).parts[-2:]),
         "steps": content["step"],
         "audio_hours_heard": round(content["seconds"] / 3600, 1),
         "parameters": sum(parameter.numel() for parameter in student.parameters()),

@@ -125,8 +125,10 @@ class Augmenter:
             noise = self._stretch(samples, generator)
             noisy[row] += self._scaled(noise, power[row], self.config.noise_snr_db, generator)
         for row in np.flatnonzero(generator.random(batch) < self.config.babble):
-            others = torch.from_numpy(generator.integers(0, batch, int(generator.integers(2, 6))))
-            babble = x[others].mean(0)
+            if batch < 2:
+                break  # nobody else is there to babble
+            steps = generator.integers(1, batch, int(generator.integers(2, 6)))
+            babble = x[torch.from_numpy((row + steps) % batch)].mean(0)
             noisy[row] += self._scaled(babble, power[row], self.config.babble_snr_db, generator)
         return noisy
 

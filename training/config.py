@@ -61,7 +61,8 @@ class DataConfig:
 class TeacherConfig:
     """Who is imitated: see :func:`training.teachers.load_teacher` for what ``path`` may hold.
 
-    ``layers`` are the hidden layers of a WavLM that are targets, -1 being the last.
+    ``layers`` are the hidden layers of a WavLM that are targets, -1 being the last. An empty
+    ``path`` is no teacher, for runs on labels alone.
     """
 
     path: str = "../shared/data/teacher/campplus.onnx"
@@ -104,7 +105,9 @@ class LossConfig:
     ``layers`` DistilHuBERT's heads on all of them. Against labels
     (:mod:`training.speaker_loss`): ``speaker`` AAM-softmax.
 
-    ``prefixes`` random hops of each crop are judged, weighted by (length / crop) to the power of
+    ``prefixes`` hops of each crop are judged: its last, and others drawn evenly in the logarithm of
+    time from ``min_prefix_hops`` on; or, where ``prefix_points_s`` is not empty, those after so
+    many seconds and the last. They are weighted by (length / crop) to the power of
     ``prefix_emphasis``: above 0 late answers count more, below 0 early ones. ``posterior_scale``
     sharpens the speaker posteriors; ``frame_delay`` is how many frames of 20 ms later the student
     may give a teacher frame. The losses against the teacher are multiplied by a factor that goes
@@ -116,6 +119,7 @@ class LossConfig:
     frames: float = 0.5
     prefixes: int = 8
     min_prefix_hops: int = 5
+    prefix_points_s: tuple[float, ...] = ()
     posterior_scale: float = 20.0
     frame_delay: int = 2
     speaker_share: float = 0.5
@@ -140,6 +144,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         _among("loss.kd_schedule", self.kd_schedule, ("constant", "linear", "cosine"))
         _at_least("loss.prefixes", self.prefixes, 1)
+        _at_least("loss.min_prefix_hops", self.min_prefix_hops, 1)
+        for seconds in self.prefix_points_s:
+            _at_least("loss.prefix_points_s", seconds, 0.08)
         _at_least("loss.sub_centers", self.sub_centers, 1)
         _at_least("loss.relational_queue", self.relational_queue, 0)
 
@@ -253,6 +260,11 @@ class TrainConfig:
                 "data.gate is false, and a cache is always gated: set data.stream to true, or "
                 "leave data.gate out.",
                 self.data.gate,
+            )
+        if not self.teacher.path and (self.loss.wants_embeddings() or self.loss.wants_frames()):
+            raise ConfigError(
+                "teacher.path is empty: name a teacher, or set every loss but loss.speaker to 0.",
+                None,
             )
         if self.data.stream and (self.loss.frames or self.loss.posterior or self.loss.decoupled):
             raise ConfigError(

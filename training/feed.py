@@ -23,7 +23,7 @@ from training.batches import Batch, CropSource
 from training.config import TrainConfig
 from training.corpora import sounds_of, speech_of
 from training.disk import DiskSource
-from training.losses import draw_prefixes
+from training.losses import draw_prefixes, prefixes_after
 from training.manifest import Clip, Sound, read_clips
 from training.networks import Network
 from training.teachers import Teacher, load_teacher
@@ -140,7 +140,9 @@ class Feed:
         damaged = self.augment(batch.pcm, generator)
         given, loss = self._network.embeddings(hops), config.loss
         prefixes = torch.zeros(1, dtype=torch.int64)
-        if given > 1:
+        if given > 1 and loss.prefix_points_s:
+            prefixes = prefixes_after(loss.prefix_points_s, given)
+        elif given > 1:
             prefixes = draw_prefixes(given, loss.prefixes, loss.min_prefix_hops, pick)
         return batch, damaged, prefixes
 

@@ -64,6 +64,8 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.skipped = self._skipped_in_row = 0
+        self._unlogged: dict[str, float] = {}
+        self._unlogged_steps = 0
         self._restore()
         self.statistics = RunningStatistics(self.student, self.world)
         self.parallel = self._make_parallel()
@@ -148,6 +150,9 @@ class Trainer:
             ) from error
         self._restore_heads(content.get("heads", {}))
         self.step, self.seconds = content["step"], content["seconds"]
+        log = content.get("log", {})  # not in checkpoints of before
+        self.skipped, self._skipped_in_row = log.get("skipped", 0), log.get("skipped_in_row", 0)
+        self._unlogged, self._unlogged_steps = log.get("sums", {}), log.get("steps", 0)
         self.optimizer = make_optimizer(self.objective, self.config.optimizer, self.step - 1)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
@@ -217,6 +222,12 @@ class Trainer:
                 "spread": self.objective.spread,
                 "step": self.step,
                 "seconds": self.seconds,
+                "log": {
+                    "sums": self._unlogged,
+                    "steps": self._unlogged_steps,
+                    "skipped": self.skipped,
+                    "skipped_in_row": self._skipped_in_row,
+                },
             },
         )
 
@@ -248,7 +259,17 @@ class Trainer:
         self._take(bool(torch.isfinite(norm)), sums)
         self._update_average()
         self.step += 1
-        return self.world.mean(sums) | {"lr": rate}
+        found = self.world.mean(sums) | {"lr": rate}
+        for name, value in found.items():
+            self._unlogged[name] = self._unlogged.get(name, 0.0) + value
+        self._unlogged_steps += 1
+        return found
+
+    def log_row(self) -> dict[str, float]:
+        """The step, the means since the row before, and how many steps were skipped so far."""
+        means = {name: round(v / self._unlogged_steps, 5) for name, v in self._unlogged.items()}
+        self._unlogged, self._unlogged_steps = {}, 0
+        return {"step": self.step} | means | {"skipped": self.skipped}
 
     def _take(self, is_finite: bool, losses: dict[str, float]) -> None:
         """Let the optimizer move, unless the gradient is not finite; ConfigError if it stays so."""
@@ -315,24 +336,18 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
     """
     trainer = Trainer(config)
     log = trainer.folder / "log.jsonl"
-    sums: dict[str, float] = {}
-    count = 0
     began, began_step, began_seconds = time.monotonic(), trainer.step, trainer.seconds
     while trainer.step < config.optimizer.steps:
-        for name, value in trainer.advance().items():
-            sums[name] = sums.get(name, 0.0) + value
-        count += 1
+        trainer.advance()
         if trainer.step % config.log_every == 0 and trainer.world.is_first:
             elapsed = time.monotonic() - began
             done = trainer.step - began_step
-            row = {"step": trainer.step} | {k: round(v / count, 5) for k, v in sums.items()}
-            row["skipped"] = trainer.skipped
+            row = trainer.log_row()
             row["audio_s_per_s"] = round((trainer.seconds - began_seconds) / elapsed, 1)
             row["left_s"] = round(elapsed / done * (config.optimizer.steps - trainer.step))
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")
             report(json.dumps(row))
-            sums, count = {}, 0
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
     # A checkpoint may have got a fitted last layer since; it belongs to just these weights.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+HOP_S = 0.08
 
 
 def embedding_loss(prefixes: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -37,6 +40,12 @@ def draw_prefixes(hops: int, count: int, first: int, generator: torch.Generator)
     low, high = torch.log(torch.tensor([float(first), float(hops)]))
     drawn = torch.exp(low + (high - low) * torch.rand(count - 1, generator=generator)).long()
     return torch.cat([drawn.clamp(max=hops - 1), torch.tensor([hops - 1])])
+
+
+def prefixes_after(points_s: Sequence[float], hops: int) -> Tensor:
+    """The hop indices after so many seconds, those within ``hops`` hops of 80 ms, and the last."""
+    reached = {round(seconds / HOP_S) - 1 for seconds in points_s}
+    return torch.tensor(sorted({hop for hop in reached if hop < hops} | {hops - 1}))
 
 
 def prefix_weights(prefixes: Tensor, hops: int, emphasis: float) -> Tensor | None:

@@ -193,6 +193,7 @@ def result_row(
         "commit": commit(),
         "seed": config["seed"],
         "teacher": config["teacher"]["path"],
+        "start_from": config.get("start_from"),
         "data": config["data"].get("corpora") or config["data"]["clips"],
         "steps": content["step"],
         "trials": trials.name,

@@ -26,20 +26,24 @@ class EvaluatedModel:
     ------
     fingerprint: of its configuration and weights.
     name: of its file.
-    config, teacher, data: what it was trained with, as its card says; None where it does not.
+    config, seed, teacher, start_from, data: what it was trained with, as its card says; None where
+        it does not.
     """
 
     fingerprint: str
     name: str
     config: Any = None
+    seed: Any = None
     teacher: Any = None
+    start_from: Any = None
     data: Any = None
 
     @classmethod
     def of(cls, encoder: Encoder) -> EvaluatedModel:
         """The model of ``encoder``."""
-        trained = (encoder.card.get(key) for key in ("config", "teacher", "data"))
-        return cls(encoder.fingerprint, encoder.path.name, *trained)
+        keys = ("config", "seed", "teacher", "start_from", "data")
+        trained = {key: encoder.card.get(key) for key in keys}
+        return cls(encoder.fingerprint, encoder.path.name, **trained)
 
 
 @dataclass(frozen=True, slots=True)

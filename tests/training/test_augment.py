@@ -50,6 +50,19 @@ def test_with_nothing_asked_for_only_the_level_changes(tiny_config):
     assert torch.allclose(unit(y), unit(x), atol=1e-3)
 
 
+def test_babble_is_of_others(tiny_config):
+    """One row speaks and the others are silent: where all babble, it hears nothing of itself."""
+    x = torch.zeros(4, 16_000)
+    x[2] = torch.sin(torch.arange(16_000) * 0.3) * 0.1
+    config = dataclasses.replace(NOTHING, babble=1.0)
+    augment = Augmenter(config, [])
+    for seed in range(20):
+        noisy = augment._with_noise(x, np.random.default_rng(seed))
+        assert torch.equal(noisy[2], x[2])
+    alone = augment._with_noise(x[2:3], np.random.default_rng(0))
+    assert torch.equal(alone, x[2:3])
+
+
 def test_noise_comes_at_the_ratio_asked_for(tiny_config):
     x = speech()
     y = damaged(tiny_config, x, noise=1.0, noise_snr_db=(10.0, 10.0))

@@ -22,6 +22,7 @@ from training.checkpoint import load_checkpoint, load_student, save_checkpoint
 from training.config import (
     AugmentConfig,
     DataConfig,
+    LossConfig,
     OptimizerConfig,
     TrainConfig,
     load_config,
@@ -38,6 +39,23 @@ def quiet(_line):
 
 def same(first, second):
     return all(torch.equal(a, second[name]) for name, a in first.items())
+
+
+def test_the_log_of_a_resumed_run_is_that_of_a_whole_one(run_config):
+    config = dataclasses.replace(run_config, log_every=4)
+    whole, parts = (dataclasses.replace(config, name=name) for name in ("whole log", "parts log"))
+    train(whole, quiet)
+    first = Trainer(parts)
+    for _ in range(3):  # between two rows
+        first.advance()
+    first.skipped = 2
+    first.save()
+    train(parts, quiet)
+    rows = [json.loads((each.folder / "log.jsonl").read_text()) for each in (whole, parts)]
+    assert [row["step"] for row in rows] == [4, 4]
+    assert [row["skipped"] for row in rows] == [0, 2]
+    for name in ("embedding", "posterior", "frames", "lr"):
+        assert rows[0][name] == rows[1][name]
 
 
 @pytest.mark.parametrize("method", ["adamw", "muon"])
@@ -228,6 +246,10 @@ def test_nothing_can_be_done_every_zero_steps_or_by_zero_threads(key):
 
 
 def test_values_that_no_run_can_have_are_named():
+    with pytest.raises(ConfigError, match=r"loss\.min_prefix_hops"):
+        LossConfig(min_prefix_hops=0)
+    with pytest.raises(ConfigError, match=r"loss\.prefix_points_s"):
+        LossConfig(prefix_points_s=(0.0,))
     with pytest.raises(ConfigError, match=r"data\.speeds"):
         DataConfig(speeds=())
     with pytest.raises(ConfigError, match=r"data\.speeds"):

@@ -12,6 +12,7 @@ from training.losses import (
     embedding_loss,
     posterior_loss,
     prefix_weights,
+    prefixes_after,
 )
 
 
@@ -43,6 +44,12 @@ def test_prefixes_reach_the_end_and_start_where_asked():
     assert (drawn == 37).sum() >= 200
     early = (drawn < math.sqrt(5 * 38)).float().mean()
     assert 0.35 < early < 0.55
+
+
+def test_prefixes_may_be_points_in_time():
+    assert prefixes_after((0.5, 1.0, 2.0, 3.0), 38).tolist() == [5, 11, 24, 37]
+    assert prefixes_after((0.5, 1.0, 2.0, 3.0), 20).tolist() == [5, 11, 19]
+    assert prefixes_after((9.0,), 20).tolist() == [19]
 
 
 def test_prefixes_may_be_weighted():

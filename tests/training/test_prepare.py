@@ -11,6 +11,7 @@ import pytest
 
 from streamsv.audio.config import GateConfig
 from streamsv.errors import ConfigError
+from training.__main__ import prepare_stage
 from training.batches import CropSource
 from training.config import TeacherConfig
 from training.manifest import read_clips, read_sounds
@@ -73,6 +74,20 @@ def test_a_complete_speed_is_not_made_again_and_a_torn_one_is(tiny_config, tmp_p
     assert whole.stat().st_mtime_ns == before
     original = Voice(speed=0.9).folder(Path(tiny_config.data.cache))
     assert (torn / "speech.i16").read_bytes() == (original / "speech.i16").read_bytes()
+
+
+def test_corpora_may_be_named_from_here_and_from_the_root(run_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clips = read_clips(Path(run_config.data.clips))
+    for name, clip in zip(("one", "two"), clips, strict=False):
+        (tmp_path / name / "id1" / "video").mkdir(parents=True)
+        shutil.copy(clip.path, tmp_path / name / "id1" / "video" / "00001.wav")
+    corpora = {"voxceleb1": "one", "voxceleb2": str(tmp_path / "two")}
+    data = dataclasses.replace(run_config.data, corpora=corpora, cache="mixed", speeds=(1.0,))
+    config = dataclasses.replace(run_config, data=data)
+    prepare_stage(config)
+    _, cached, _ = clips_of(config, 1.0)
+    assert [clip.path for clip in cached] == [f"{n}/id1/video/00001.wav" for n in ("one", "two")]
 
 
 def test_filterbanks_have_no_mean_over_the_clip():

@@ -68,8 +68,8 @@ def streaming(tiny_config, recipe, tmp_path, **changes):
         corpora={},
         sound_corpora={},
     )
-    optimizer = dataclasses.replace(config.optimizer, steps=1, warmup=1, shapes=((2, 38),))
-    optimizer = dataclasses.replace(optimizer, shape_shares=(1.0,), accumulate=1)
+    small = {"steps": 1, "warmup": 1, "shapes": ((2, 38),), "shape_shares": (1.0,)}
+    optimizer = dataclasses.replace(config.optimizer, **small, accumulate=1)
     common = {"device": "cpu", "threads": 1, "workers": 0, "compile": False, "log_every": 1}
     return dataclasses.replace(
         config, run_dir=str(tmp_path / "runs"), data=data, optimizer=optimizer, **common | changes
@@ -106,6 +106,19 @@ def test_one_full_step_of_the_papers_recipe_on_real_speech(tiny_config, tmp_path
     assert set(found) == {"layers", "speaker", "lr"}
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
     assert [name for name, value in matrices.items() if torch.equal(value, before[name])] == []
+
+
+def test_the_bundled_recipe_learns_from_a_wavlm(tiny_config, tmp_path, save_wavlm):
+    _, path = save_wavlm("pytorch_model.bin", large=True)
+    teacher = TeacherConfig(str(path), layers=(1, 2, 3))
+    config = streaming(tiny_config, "default-wavlm", tmp_path, teacher=teacher)
+    bundled = load_config(RECIPES / "default.yaml")
+    assert config.model == bundled.model
+    trainer = Trainer(config)
+    assert set(trainer.advance()) == {"layers", "speaker", "lr"}
+    named = load_config(RECIPES / "default-wavlm.yaml")
+    assert (named.data.clips, named.data.sounds) == (bundled.data.clips, bundled.data.sounds)
+    assert named.data.source_weights == bundled.data.source_weights
 
 
 SMALL = PaperConfig(

@@ -10,7 +10,7 @@ from streamsv.errors import ConfigError, ModelLoadError
 from training.checkpoint import is_checkpoint
 from training.config import TeacherConfig
 from training.teachers.heard import Teacher
-from training.teachers.onnx import OnnxTeacher
+from training.teachers.onnx import OnnxTeacher, is_onnx
 from training.teachers.student import StudentTeacher
 
 _PIPELINE = "torchaudio:"
@@ -27,14 +27,14 @@ def load_teacher(
     """
     device = device or torch.device("cpu")
     path = Path(config.path)
+    if not config.path:
+        raise ConfigError("teacher.path is empty, and a teacher is wanted: name one.", None)
     if not config.path.startswith(_PIPELINE) and not path.exists():
         raise ConfigError(
             f"There is no teacher at {path}. Set teacher.path to an ONNX speaker encoder, a WavLM "
             "checkpoint, or torchaudio:WAVLM_LARGE.",
             str(path),
         )
-    if path.suffix == ".onnx":
-        return OnnxTeacher(path, threads)
     if path.is_file() and is_checkpoint(path):
         return StudentTeacher(path, device)
     from training.teachers.wavlm import WavLMTeacher
@@ -45,6 +45,8 @@ def load_teacher(
         return WavLMTeacher.from_pipeline(name, config.layers).to(device)
     if is_hugging_face(path) or is_microsoft(path):
         return WavLMTeacher.from_checkpoint(path, config.layers).to(device)
+    if path.suffix == ".onnx" or is_onnx(path):
+        return OnnxTeacher(path, threads)
     raise ModelLoadError(
         f"{path} is no teacher: neither ONNX, nor WavLM in Microsoft's or Hugging Face's format, "
         "nor a checkpoint of this project.",

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import kaldi_native_fbank as knf
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +17,17 @@ from streamsv.errors import ConfigError
 from training.teachers.heard import Heard
 
 Floats = NDArray[np.float32]
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file holds an ONNX graph, whatever its name."""
+    if not path.is_file():
+        return False
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError):
+        return False
+    return bool(model.ir_version and model.graph.node)
 
 
 def kaldi_filterbanks(pcm: Floats) -> Floats:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 from urllib.error import URLError
@@ -90,6 +91,25 @@ def test_an_onnx_teacher_hears_a_batch_as_it_hears_each_clip(tiny_config):
     embedding, frames = OnnxTeacher(Path(tiny_config.teacher.path))(pcm[1].numpy())
     assert torch.allclose(heard.embedding[1], torch.from_numpy(embedding))
     assert torch.allclose(heard.layers[0][1], torch.from_numpy(frames))
+
+
+def test_an_onnx_teacher_is_recognized_by_content(tiny_config, tmp_path):
+    renamed = tmp_path / "teacher.model"
+    shutil.copy(tiny_config.teacher.path, renamed)
+    assert isinstance(load_teacher(TeacherConfig(str(renamed))), OnnxTeacher)
+
+
+def test_a_run_on_labels_needs_no_teacher_and_any_other_says_so(run_config):
+    nobody = TeacherConfig(path="")
+    loss = dataclasses.replace(
+        run_config.loss, embedding=0.0, posterior=0.0, frames=0.0, speaker=1.0
+    )
+    config = dataclasses.replace(run_config, teacher=nobody, loss=loss, name="labels")
+    assert set(Trainer(config).advance()) == {"speaker", "lr"}
+    with pytest.raises(ConfigError, match=r"teacher\.path is empty"):
+        dataclasses.replace(run_config, teacher=nobody)
+    with pytest.raises(ConfigError, match=r"teacher\.path is empty"):
+        load_teacher(nobody)
 
 
 def test_a_frame_loss_wants_a_teacher_with_frames(run_config, tmp_path):
