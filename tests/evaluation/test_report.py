@@ -29,7 +29,8 @@ def report(engine: Engine, tiny_set: EvaluationSet) -> EvaluationReport:
 def test_the_json_has_its_stable_fields(engine: Engine, report: EvaluationReport) -> None:
     shown = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert shown["set"] == "tiny"
-    assert list(shown["model"]) == ["fingerprint", "name", "config", "teacher", "data"]
+    kept = ["fingerprint", "name", "config", "seed", "teacher", "start_from", "data"]
+    assert list(shown["model"]) == kept
     assert shown["model"]["fingerprint"] == engine.fingerprint
     assert shown["model"]["name"] == "default.onnx"
     assert (shown["score"], shown["channel"]) == ("cosine", None)

@@ -130,3 +130,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         env={"PYTHONPATH": str(ROOT)},
     )
+
+
+def test_the_picture_of_learning_is_drawn_from_its_rows(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "learning.png"
+    rows = ROOT / "docs" / "results" / "learning.jsonl"
+    program = [sys.executable, str(ROOT / "docs" / "learning.py"), str(rows), str(target)]
+    subprocess.run(program, check=True)
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_rows_of_learning_are_those_of_the_document() -> None:
+    document = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for line in (ROOT / "docs" / "results" / "learning.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert " / ".join(f"{rate:.1f}" for rate in row["pooled"]) in document, row["checkpoint"]
