@@ -115,6 +115,12 @@ class StoreError(StreamsvError):
     code = "store"
 
 
+class NotErased(StoreError):
+    """A voiceprint is deleted, and bytes of it may remain in the files of the store for now."""
+
+    code = "not_erased"
+
+
 class ProtocolError(StreamsvError):
     """A caller broke the order of calls or messages."""
 

@@ -20,6 +20,7 @@ CALL_SPEECH_SHARE = 0.45
 
 _TURN_S = 7.0
 _PAUSE_RMS = 3e-4
+_TRIES = 4
 
 
 def clips() -> list[Floats]:
@@ -48,16 +49,29 @@ def voiced_audio(seconds: float, gate: GateConfig) -> Floats:
 def call_audio(seconds: float, gate: GateConfig) -> Floats:
     """One side of a call: turns of about 7 s, `CALL_SPEECH_SHARE` admitted, the rest near silence.
 
-    The speech is shorter by pre-roll and hangover, which are admitted with it.
+    ``gate`` admits some silence after each spurt and holds back some of the speech, which has been
+    gated before, so the spurts are made as long as gives that share.
     """
     turns = max(1, round(seconds / _TURN_S))
     turn = round(seconds * SAMPLE_RATE) // turns
-    margin = (gate.pre_roll_ms + gate.hangover_ms) * SAMPLE_RATE // 1000
-    spurt = max(1, round(CALL_SPEECH_SHARE * turn) - margin)
+    spurt = round(CALL_SPEECH_SHARE * turn)
+    for _ in range(_TRIES):
+        call = _turns(turns, turn, spurt, gate)
+        missing = CALL_SPEECH_SHARE - admitted_share(call, gate)
+        spurt = min(turn, max(1, spurt + round(missing * turn)))
+    return np.resize(call, round(seconds * SAMPLE_RATE))
+
+
+def admitted_share(sound: Floats, gate: GateConfig) -> float:
+    """How much of ``sound`` the gate admits, from 0 to 1."""
+    outputs = SpeechGate(gate).push(sound)
+    return sum(len(output.pcm) for output in outputs if isinstance(output, Speech)) / len(sound)
+
+
+def _turns(turns: int, turn: int, spurt: int, gate: GateConfig) -> Floats:
     speech = np.resize(voiced_audio(turns * spurt / SAMPLE_RATE, gate), (turns, spurt))
     noise = np.random.default_rng(0).standard_normal((turns, turn - spurt), dtype=np.float32)
-    call = np.concatenate([speech, noise * np.float32(_PAUSE_RMS)], axis=1)
-    return np.resize(call, round(seconds * SAMPLE_RATE))
+    return np.concatenate([speech, noise * np.float32(_PAUSE_RMS)], axis=1).ravel()
 
 
 def _read(path: Path) -> Floats:

@@ -193,33 +193,45 @@ def _connect(
                 metrics.session_started(call.mode)
             case DecisionMade.type:
                 metrics.verdict(str(fields["verdict"]))
+                record(call)  # at once: a process that is killed must not lose an acceptance
             case EnrollmentCompleted.type:
                 metrics.enrollment("completed")
             case EnrollmentRefused.type:
                 metrics.enrollment(str(fields["reason"]))
 
+    def record(call: Call) -> None:
+        if outcomes := _not_audited(call):
+            loop = asyncio.get_running_loop()
+            calls.keep_task(loop.run_in_executor(recording, _record, audit, call, outcomes))
+
     def end(call: Call) -> None:
         metrics.session_ended(call.mode)
         if call.result().get("enrollment", {}).get("outcome") == CANCELLED:
             metrics.enrollment("failed" if call.end_reason == "failed" else "cancelled")
-        loop = asyncio.get_running_loop()
-        calls.keep_task(loop.run_in_executor(recording, _record, audit, call))
+        record(call)
 
     calls.on_event(count)
     calls.on_end(end)
 
 
-def _record(audit: AuditLog, call: Call) -> None:
-    """What came of a call; an enrollment that went to the store was recorded there."""
+def _not_audited(call: Call) -> list[tuple[str | None, str]]:
+    """What came of a call and is in no record yet: a speaker and a decision each, or of an
+    enrollment that came to nothing; one that went to the store was recorded there.
+    """
     result = call.result()
-    if call.mode != "enroll":
-        outcomes = [(each["speaker"], each["decision"]) for each in result["decisions"]]
-    elif call.went_to_store:
-        outcomes = []
-    else:
+    if call.mode == "enroll":
         error = result["error"]
         outcome = error["code"] if error else result["enrollment"]["outcome"].lower()
-        outcomes = [(call.start.speakers[0], outcome)]
+        return [] if call.went_to_store else [(call.start.speakers[0], outcome)]
+    found = [(each["speaker"], each["decision"]) for each in result["decisions"]]
+    if call.is_live:  # what is not decided yet may still be
+        found = [each for each, of in zip(found, result["decisions"], strict=True) if of["verdict"]]
+    new = [(speaker, said) for speaker, said in found if call.audited.get(speaker) != said]
+    call.audited.update(new)
+    return new
+
+
+def _record(audit: AuditLog, call: Call, outcomes: list[tuple[str | None, str]]) -> None:
     for speaker, outcome in outcomes:
         try:
             audit.record(

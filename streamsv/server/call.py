@@ -89,6 +89,7 @@ class Call:
         self.releases = contextlib.ExitStack()
         self.closing: Closing | None = None
         self.went_to_store = False
+        self.audited: dict[str | None, str] = {}
         self.worker = worker
         self._rate = start.audio.sample_rate
         self._inbox = Inbox(start.audio, config.media.inbox_s, start.is_real_time)
@@ -281,6 +282,7 @@ class Call:
         self.end_reason = self.end_reason or "failed"
         self.closing = why.to_keep()
         self.stream = None
+        self._inbox.discard()  # of a stream that failed, what was not heard is still there
         self._result.end()
         if why.error is not None:
             self.end_reason = "failed"

@@ -138,7 +138,8 @@ class Calls:
     def resume(self, start: Start, principal: Principal) -> Call:
         """The call whose token ``start.resume`` shows.
 
-        Raises ResumeWindowOver if there is none, and AuthenticationError for another key's.
+        Raises ResumeWindowOver if there is none, and AuthenticationError for another key's or one
+        without the scope.
         """
         token = "" if start.resume is None else start.resume.token
         call = self._by_token.get(_digest(token))
@@ -149,6 +150,7 @@ class Calls:
             )
         if call.owner != principal.key_id:
             raise AuthenticationError("This session belongs to another key. Use that one.")
+        principal.require(start.scope)  # a ticket is for less than its key
         if (start.audio, start.mode) != (call.start.audio, call.start.mode):
             raise ProtocolError("audio: a session is resumed in the mode and format it began in.")
         return call

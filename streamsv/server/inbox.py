@@ -90,6 +90,13 @@ class Inbox:
                 self._is_ended = True
                 self._items.append(End())
 
+    def discard(self) -> None:
+        """Let go of all that waits: nobody reads it any more."""
+        with self._lock:
+            self._items.clear()
+            self._waiting_bytes = self._shed_frames = 0
+            self._is_ended = True
+
     def take(self) -> Item | None:
         """The next item, half a second of audio at most (or one message), or ``None``."""
         with self._lock:

@@ -138,9 +138,11 @@ class MediaSocket:
             self._closing = why
             self._news.set()
             self._room.set()
+            self._is_full = False
             if self._rest is not None:
                 self._rest.cancel()
-                self._rested()  # the peer's own close is still to be read
+                self._rest = None
+            self._read_again()  # the peer's own close is still to be read
 
     def go_on(self) -> None:
         """There is room again."""
@@ -188,7 +190,7 @@ class MediaSocket:
             self._keep_pace()
         if call.received_frames - self._acknowledged >= self._ack_every:
             self._acknowledge(call)
-        if not has_room and not self._is_full:
+        if not has_room and not self._is_full and self._closing is None:
             self._is_full = True
             self._hold()
 

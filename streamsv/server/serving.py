@@ -92,7 +92,9 @@ def server_of(config: ServeConfig) -> DrainingServer:
             app,
             host=config.host,
             port=config.port,
-            http=http_protocol(media.handshake_s, most_connections()),
+            http=http_protocol(
+                media.handshake_s, most_connections(), config.limits.connections_per_address
+            ),
             ws=Wire,
             ws_max_size=media.max_message_bytes,
             ws_ping_interval=media.ping_interval_s,

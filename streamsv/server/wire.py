@@ -9,18 +9,20 @@ works without it, too, under any other ASGI server.
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 
 from streamsv.server.frames import FrameSplitter
+from streamsv.server.limits import address_of
 
 EXTENSION = "streamsv.wire"
 """Under this name a socket's :class:`Wire` is found in ``scope["extensions"]``."""
@@ -187,6 +189,9 @@ class Wire(WebSocketsSansIOProtocol):
         if self._has_failed:
             raise ClientDisconnected
         await super().send(message)
+        is_refusal = message["type"] == "websocket.http.response.body"
+        if is_refusal and not message.get("more_body", False):
+            self.handshake_complete = True  # by a refusal: uvicorn would take it for a fault
 
     def pause_writing(self) -> None:
         """The peer does not read: then nothing of it is read, or its pings would pile up."""
@@ -236,24 +241,45 @@ def _framed(text: str) -> bytes:
     return struct.pack(">BBQ", _FINAL_TEXT, 127, length) + data
 
 
-def http_protocol(deadline_s: float, most: int) -> type[asyncio.Protocol]:
+def http_protocol(deadline_s: float, most: int, per_address: int) -> type[asyncio.Protocol]:
     """HTTP as uvicorn has it; a request whose head does not come in time is dropped, and so is a
-    connection beyond ``most``: the last descriptors are for the store, not for a crowd.
-    """
+    connection beyond ``most``: the last descriptors are for the store, not for a crowd. No address
+    may hold more than ``per_address`` or three quarters of ``most``; WebSockets, which have shown a
+    key, count elsewhere (:mod:`streamsv.server.limits`).
 
-    class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    It is h11's: its heads are bounded, while httptools takes one of any length.
+    """
+    held: collections.Counter[str] = collections.Counter()
+    per_address = min(per_address, max(1, most * 3 // 4))
+
+    class Impatient(H11Protocol):
         """Looks now and then whether a request is on its way that never arrives."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._seen: Any = None
-            if len(self.connections) > most:
+            self._address = address_of(self.client[0] if self.client else "")
+            held[self._address] += 1
+            if len(self.connections) > most or held[self._address] > per_address:
                 transport.abort()
             self._watch = self.loop.call_later(deadline_s, self._look)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._watch.cancel()
+            self._leave()
             super().connection_lost(exc)
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self._leave()
+            super().handle_websocket_upgrade(event)
+
+        def _leave(self) -> None:
+            """It is no HTTP connection any more. A second call does nothing."""
+            address, self._address = self._address, ""
+            if address:
+                held[address] -= 1
+                if not held[address]:
+                    del held[address]
 
         def _look(self) -> None:
             transport = self.transport

@@ -30,6 +30,7 @@ log = logging.getLogger("streamsv.server")
 
 _HOP_S = 0.08
 _LONGEST_FROM = 16
+_LONGEST_ROUND_S = 10.0
 
 
 class WorkMeter(Protocol):
@@ -108,6 +109,7 @@ class Worker:
         self._tally = _Tally()
         self.load = Load()
         self.is_busy = False
+        self._round_began = 0.0
         self.streams = 0
         self._thread = threading.Thread(target=self._run, name="streamsv-engine", daemon=True)
 
@@ -142,7 +144,20 @@ class Worker:
             if not self._awake.is_set():
                 self._awake.set()
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the thread lives and no round takes longer than any could."""
+        began = self._round_began
+        is_stuck = self.is_busy and time.perf_counter() - began > _LONGEST_ROUND_S
+        return self._thread.is_alive() and not is_stuck
+
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            log.exception("An engine thread has ended; the server is not ready any more.")
+
+    def _work(self) -> None:
         began = 0.0
         while not self._is_stopping:
             if not self._ready and not self._woken:
@@ -155,6 +170,7 @@ class Worker:
             began = time.perf_counter()
             self._gather()
             if self._ready:
+                self._round_began = began
                 self.is_busy = True
                 self._round(began)
                 self.is_busy = False
@@ -280,6 +296,11 @@ class Workers:
         """End the threads."""
         for worker in self._workers:
             worker.stop()
+
+    @property
+    def are_well(self) -> bool:
+        """Whether every thread lives and comes round."""
+        return all(worker.is_well for worker in self._workers)
 
     def idlest(self) -> Worker:
         """The worker with the fewest streams."""

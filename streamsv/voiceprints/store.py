@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from streamsv.errors import ConfigError, StoreError, UnknownSpeaker, VoiceprintExists
+from streamsv.errors import ConfigError, NotErased, StoreError, UnknownSpeaker, VoiceprintExists
 from streamsv.voiceprints.database import Database
 from streamsv.voiceprints.voiceprint import Consent, Voiceprint, VoiceprintSummary, check_speaker
 
@@ -198,7 +198,7 @@ class VoiceprintStore:
         ------
         UnknownSpeaker
             If there is none.
-        StoreError
+        NotErased
             If the voiceprint is deleted but not erased, most likely because another connection
             kept reading an older state for longer than the busy timeout. Its bytes may remain
             then until :meth:`erase_deleted`, another deletion or the next opening of the store
@@ -213,7 +213,7 @@ class VoiceprintStore:
         try:
             self.erase_deleted()
         except StoreError as error:
-            raise StoreError(
+            raise NotErased(
                 f"The voiceprint of {speaker!r} is deleted, but bytes of it may remain in the "
                 f"files of the store. {error.message} Then call erase_deleted(); the next deletion "
                 "or opening of the store does the same.",

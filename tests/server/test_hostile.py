@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import socket as socket_module
 import struct
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamsv.audio import AudioFormat
-from streamsv.server.config import ResultsConfig
+from streamsv.server.config import LimitsConfig, ResultsConfig
 from streamsv.server.keys import KeyStore
 
 MULAW = AudioFormat("mulaw", 8000)
@@ -112,6 +113,83 @@ def test_float_audio_that_is_not_finite_ends_its_own_call_only(serve: Any, desk:
     assert heard.events[-1]["code"] == "unsupported_audio"
 
 
+def test_a_call_that_failed_keeps_none_of_its_audio_and_is_closed_at_once(
+    serve: Any, desk: Any
+) -> None:
+    """A patient source that fails at its beginning, and has filled its inbox meanwhile."""
+    live = serve(media={"inbox_s": 2.0})
+    audio = {"encoding": "f32le", "sample_rate": 48_000, "channels": 8}
+    bad = struct.pack("<f", float("nan")) * 8 * 480
+
+    async def run() -> float:
+        async with live.open() as socket:
+            await socket.send(starting(audio=audio))
+            reader = asyncio.create_task(desk.read_to_end(socket, desk.Heard([])))
+            with contextlib.suppress(ConnectionClosed):
+                for message in (bad, *[bytes(200_000)] * 50):
+                    await socket.send(message)
+            heard = await asyncio.wait_for(reader, 20)
+            assert (heard.code, heard.events[-1]["code"]) == (1007, "unsupported_audio")
+            return time.monotonic()
+
+    closed_at = asyncio.run(run())
+    (call,) = live.parts.calls
+    assert closed_at - call.ended_mono < 2.0
+    assert (call._inbox.take(), call._inbox._waiting_bytes) == (None, 0)
+
+
+def test_one_address_does_not_take_every_connection(serve: Any) -> None:
+    live = serve(limits=LimitsConfig(connections_per_address=4))
+    with contextlib.ExitStack() as stack:
+
+        def connected() -> socket_module.socket:
+            made = socket_module.create_connection(("127.0.0.1", live.port), 5)
+            return stack.enter_context(made)
+
+        first = [connected() for _ in range(4)]
+        fifth = connected()
+        fifth.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert fifth.recv(1) == b""
+        for each in first:
+            each.close()
+        deadline = time.monotonic() + 5
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                asked = http.client.HTTPConnection("127.0.0.1", live.port, timeout=5)
+                asked.request("GET", "/livez")
+                assert asked.getresponse().status == 200
+                break
+            assert time.monotonic() < deadline
+
+
+def test_a_head_without_end_is_cut_off(serve: Any) -> None:
+    live = serve()
+    with socket_module.create_connection(("127.0.0.1", live.port), 10) as made:
+        made.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 64_000_000:
+                made.sendall(b"X-A: " + b"a" * 65_000 + b"\r\n")
+                sent += 65_000
+    assert sent < 32_000_000
+
+
+def test_who_is_turned_away_fills_no_log(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    live = serve(limits=LimitsConfig(connections_per_key=1))
+
+    async def run() -> None:
+        async with live.open():
+            with pytest.raises(InvalidStatus) as refused:
+                async with live.open():
+                    pass
+            assert refused.value.response.status_code == 503
+            assert int(refused.value.response.headers["retry-after"]) >= 1
+
+    asyncio.run(run())
+    assert "without completing handshake" not in caplog.text
+
+
 def test_the_deadlines_have_codes_of_their_own(serve: Any, desk: Any) -> None:
     live = serve(media={"first_message_s": 0.3, "idle_s": 0.5, "session_s": 2.0})
 
@@ -184,7 +262,7 @@ def test_a_message_that_we_fail_on_ends_its_call_with_1011_and_an_id_that_is_in_
             await socket.send(starting())
             first = json.loads(await socket.recv())
             (call,) = live.parts.calls.live
-            call._inbox = None  # a fault of ours that no message can cause
+            call._inbox.put_audio = None  # a fault of ours that no message can cause
             await socket.send(b"\xff" * 160)
             return await asyncio.wait_for(desk.read_to_end(socket, desk.Heard([first])), 5)
 

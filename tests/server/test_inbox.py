@@ -78,6 +78,17 @@ def test_a_patient_inbox_asks_to_wait_and_says_when_to_go_on() -> None:
     assert not inbox.resume()
 
 
+def test_what_nobody_reads_any_more_is_let_go() -> None:
+    inbox = Inbox(AudioFormat("mulaw", 8000), 1.0)
+    while inbox.put_audio(b"\xff" * 160, 0.0):
+        pass
+    inbox.put_gap(5)
+    inbox.discard()
+    assert inbox.take() is None
+    inbox.put_end()
+    assert inbox.take() is None
+
+
 def test_a_flood_of_gaps_is_bounded_too() -> None:
     inbox = Inbox(MULAW, 1.0)
     assert not all(inbox.put_gap(1) for _ in range(2000))

@@ -9,6 +9,7 @@ import io
 import json
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,24 @@ def test_nothing_is_enrolled_or_deleted_that_cannot_be_audited(
     assert ask(live, "GET", "/v1/voiceprints/carl", key=key).status == 404
 
 
+def test_a_deletion_that_is_not_erased_yet_says_so_and_is_audited_so(
+    serve: Callable[..., Any], keys: dict[str, str], tmp_path: Path
+) -> None:
+    live, key = serve(), keys["enroll"]
+    live.parts.store._database._busy_timeout_s = 0.1
+    reader = sqlite3.connect(tmp_path / "voiceprints.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM voiceprints").fetchall()
+    answer = ask(live, "DELETE", "/v1/voiceprints/alice", key=key)
+    assert (answer.status, answer.code) == (503, "not_erased")
+    assert "is deleted" in answer.fields["error"]["message"]
+    assert str(tmp_path) not in answer.body.decode()
+    assert ask(live, "GET", "/v1/voiceprints/alice", key=key).status == 404
+    outcomes = [outcome for action, _, outcome in audited(tmp_path) if action == "delete"]
+    assert outcomes == ["requested", "not_erased"]
+    reader.close()
+
+
 def test_consent_can_be_required(
     serve: Callable[..., Any], voice: Any, keys: dict[str, str]
 ) -> None:
@@ -348,6 +367,88 @@ def test_a_ticket_opens_one_socket(
         assert refused.code == code, wrong[:40]
 
 
+def test_a_ticket_to_verify_does_not_go_on_with_an_enrollment(
+    serve: Callable[..., Any], desk: Any, tmp_path: Path
+) -> None:
+    live = serve()
+    with KeyStore(tmp_path / "keys.db") as store:
+        key = store.create(["enroll", "verify"]).key
+    body = json.dumps({"scope": "verify"})
+    made = ask(live, "POST", "/v1/tickets", body, key, Content_Type="application/json")
+    start = {"mode": "enroll"}
+
+    async def run() -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with live.open(additional_headers=headers) as media:
+            await media.send(desk.start_of(desk_format(), "bob", **start))
+            token = json.loads(await media.recv())["resume_token"]
+            media.transport.abort()
+        protocols = ["streamsv.v1", f"streamsv.ticket.{made.fields['ticket']}"]
+        async with live.open(subprotocols=protocols) as media:
+            resume = {"token": token, "last_seq": 1}
+            await media.send(desk.start_of(desk_format(), "bob", **start, resume=resume))
+            return dict(json.loads(await media.recv()))
+
+    said = asyncio.run(run())
+    assert (said["type"], said["code"]) == ("error", "not_allowed")
+
+
+def test_an_acceptance_is_audited_when_it_is_said_and_not_again(
+    serve: Callable[..., Any], desk: Any, voice: Any, tmp_path: Path
+) -> None:
+    live = serve()
+    speech = desk.encoded(voice("voice_a_call"), desk_format())
+
+    def verified() -> list[tuple[str, str | None, str]]:
+        return [each for each in audited(tmp_path) if each[0] == "verify"]
+
+    async def run() -> None:
+        async with live.open() as media:
+            await media.send(desk.start_of(desk_format(), "alice", mode="verify"))
+            for n in range(0, len(speech), 3200):
+                await media.send(speech[n : n + 3200])
+            while json.loads(await media.recv())["type"] != "decision_made":
+                pass
+            deadline = time.monotonic() + 5
+            while not verified():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            assert live.parts.calls.live
+            await media.send('{"type": "stop"}')
+            await desk.read_to_end(media, desk.Heard([]))
+
+    asyncio.run(run())
+    live.stop()
+    ((_, speaker, outcome),) = verified()
+    assert (speaker, outcome) == ("alice", "ACCEPT")
+
+
+def test_it_is_not_ready_once_an_engine_thread_has_ended(
+    serve: Callable[..., Any], desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = serve()
+    (worker,) = live.parts.worker._workers
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    worker._count = fail
+
+    async def run() -> None:
+        async with live.open() as media:
+            await media.send(desk.start_of(desk_format(), "alice", mode="verify"))
+            await media.send(b"\xff" * 3200)
+            deadline = time.monotonic() + 5
+            while worker.is_well:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    answer = ask(live, "GET", "/readyz")
+    assert (answer.status, answer.code) == (503, "not_ready")
+    assert "An engine thread has ended" in caplog.text
+
+
 def test_health_and_figures(serve: Callable[..., Any], keys: dict[str, str]) -> None:
     live = serve(rest=RestConfig(metrics_access="admin"))
     assert ask(live, "GET", "/livez").status == 200
@@ -361,6 +462,7 @@ def test_health_and_figures(serve: Callable[..., Any], keys: dict[str, str]) -> 
     live.parts.calls.is_draining = True
     draining = ask(live, "GET", "/readyz")
     assert (draining.status, draining.code) == (503, "draining")
+    assert int(draining.headers["retry-after"]) >= 1
     assert ask(live, "GET", "/livez").status == 200
 
 

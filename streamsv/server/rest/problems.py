@@ -48,6 +48,10 @@ _CODE_OF_STATUS = {
     415: "unsupported_media_type",
 }
 _RETRY_S = 5
+_NOT_ERASED = (
+    "The voiceprint is deleted, and nobody can be verified by it. Bytes of it may remain in the "
+    "files of this server until another program lets go of them; the next deletion erases them."
+)
 _STORE_FAILED = "The files of this server cannot be used just now. Its log says why; try again."
 
 
@@ -90,6 +94,8 @@ def problem(
 ) -> Json:
     """An error as a response; ``more`` are further fields of it."""
     fields = {"code": code, "message": message, "value": value, **more}
+    if status == 503:
+        headers = {"Retry-After": str(_RETRY_S), **(headers or {})}
     return Json({"error": fields}, status_code=status, headers=headers)
 
 
@@ -106,7 +112,8 @@ def problem_of(error: errors.StreamsvError, **more: Any) -> Json:
     if status >= 500:
         log.error("%s: %s", error.code, error.message)
     if isinstance(error, errors.StoreError):  # it may name a file of this machine: for the log only
-        fields |= {"message": _STORE_FAILED, "value": None}
+        is_gone = isinstance(error, errors.NotErased)
+        fields |= {"message": _NOT_ERASED if is_gone else _STORE_FAILED, "value": None}
     return problem(status, fields["code"], fields["message"], fields["value"], headers, **more)
 
 

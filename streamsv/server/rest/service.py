@@ -72,11 +72,11 @@ async def livez() -> Response:
     responses=described(503),
 )
 async def readyz(request: Request, parts: PartsHere) -> Response:
-    """The model runs, and the server is not draining."""
+    """The model runs, so do the threads that run it for calls, and the server is not draining."""
     if parts.calls.is_draining:
         return problem(503, "draining", "The server is about to end. Send calls elsewhere.")
     probe: Probe = request.app.state.probe
-    if not await probe.is_well(parts.engine):
+    if not (parts.worker.are_well and await probe.is_well(parts.engine)):
         return problem(503, "not_ready", "The model does not run. The log says more.")
     return Json({"status": "ready"})
 
