@@ -35,13 +35,18 @@ const CLOSED = {
   4412: ["session_closed", "The connection was away for too long. Start again."],
 };
 const MAY_RESUME = new Set([1001, 1005, 1006, 1012]);
+const NO_ROOM = new Set([429, 503]); // statuses of a refusal that passes
 
-/** What went wrong, as a sentence; `code` is stable, `value` what caused it, if known. */
+/**
+ * What went wrong, as a sentence; `code` is stable, `value` what caused it, if known, and
+ * `retryAfterS` the seconds after which the server wants to be asked again, 0 if it has not said.
+ */
 export class StreamsvError extends Error {
-  constructor(code, message, value = null) {
+  constructor(code, message, value = null, retryAfterS = 0) {
     super(message);
     this.code = code;
     this.value = value;
+    this.retryAfterS = retryAfterS;
   }
 }
 
@@ -116,7 +121,8 @@ export class Client {
     const error = answer.error ?? answer;
     const code = error.code ?? { 401: "authentication", 429: "capacity", 503: "capacity" }[response.status];
     const sentence = error.message ?? `The server answered with the status ${response.status}.`;
-    throw new StreamsvError(code ?? "server", sentence, response.status);
+    const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
+    throw new StreamsvError(code ?? "server", sentence, response.status, retryAfterS);
   }
 
   /** The subprotocols of a WebSocket, with a fresh ticket where the server wants to know who asks. */
@@ -206,7 +212,8 @@ export class Stream {
       this.open(new WebSocket(url, subprotocols));
     } catch (error) {
       if (this.isOver) return;
-      if (this.token !== null && error.code === "connection_lost") this.retry(error);
+      const mayPass = error.code === "connection_lost" || NO_ROOM.has(error.value);
+      if (this.token !== null && mayPass) this.retry(error);
       else this.end(error);
     }
   }
@@ -315,7 +322,10 @@ export class Stream {
       return;
     }
     this.onState("reconnecting");
-    this.retrying = setTimeout(() => this.connect(), this.retryMs * (0.7 + 0.6 * Math.random()));
+    const askedMs = Math.min(1000 * error.retryAfterS, LONGEST_RETRY_MS);
+    const chance = Math.random(); // clients that were refused together come back one by one
+    const waitMs = Math.max(this.retryMs * (0.7 + 0.6 * chance), askedMs * (1 + 0.3 * chance));
+    this.retrying = setTimeout(() => this.connect(), waitMs);
     this.retryMs = Math.min(2 * this.retryMs, LONGEST_RETRY_MS);
   }
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -258,6 +259,41 @@ class Served:
         self._thread.join(20)
 
 
+class Installed:
+    """The server of an installed copy, run by its command. It is asked from outside only."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._log = folder / "serve.log"
+        with self._log.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [program, "serve", "--port", "0"],
+                cwd=folder,
+                env={**os.environ, "STREAMSV_HOME": str(folder / "home")},
+                stderr=log,
+            )
+        self.url = f"{self._address()}/"
+
+    def _address(self) -> str:
+        deadline = time.monotonic() + 60
+        while not (told := re.search(r"^Serving at (\S+)\n", self._said, re.MULTILINE)):
+            assert self._process.poll() is None, self._said
+            assert time.monotonic() < deadline, self._said
+            time.sleep(0.05)
+        return told[1]
+
+    @property
+    def _said(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def stop(self) -> None:
+        """End it by SIGTERM, which is to let it finish its work."""
+        self._process.terminate()
+        # When all is done uvicorn raises the signal again, so the status may be the signal's.
+        assert self._process.wait(90) in (0, -signal.SIGTERM), self._said
+        assert "Draining" in self._said
+        assert "Traceback" not in self._said
+
+
 class Network:
     """A TCP proxy before a server, that can keep the server's words from arriving."""
 
@@ -314,8 +350,13 @@ def network() -> Iterator[Callable[[Served], Network]]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """A server with an empty store."""
+def served(tmp_path: Path) -> Iterator[Served | Installed]:
+    """A server with an empty store: that of the program ``$STREAMSV_INSTALLED``, if that is set."""
+    if program := os.environ.get("STREAMSV_INSTALLED"):
+        installed = Installed(program, tmp_path)
+        yield installed
+        installed.stop()
+        return
     store, keys = tmp_path / "voiceprints.db", tmp_path / "keys.db"
     room_for_all = AdmissionConfig(max_utilization=100.0, max_delay_ms=1e6)
     server = Served(ServeConfig(port=0, store=str(store), keys=str(keys), admission=room_for_all))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from streamsv.client import Client
+from streamsv.errors import CapacityError, LimitReached
 
 pytestmark = pytest.mark.needs_chromium
 
@@ -84,3 +85,37 @@ def test_a_connection_that_works_off_a_backlog_is_not_taken_for_dead(browse, ser
         "stream.cancel(); return found;",
     )
     assert found == [True, True, False]
+
+
+@pytest.mark.parametrize("refusal", [LimitReached, CapacityError])  # 429 and 503
+def test_a_ticket_that_is_refused_for_a_while_is_asked_for_again_when_the_server_wants(
+    browse, served, clips, monkeypatch, refusal
+):
+    key = served.add_key("enroll", "verify")
+    asyncio.run(Client(served.url, key).enroll_files("Ana", [clips.path("voice_a_enroll")]))
+    browser = browse(clips.pcm("voice_a_call"))
+    browser.open(served.url)
+    browser.run(
+        "import('./page/streamsv.js').then(async ({ Client }) => {"
+        f"const client = new Client({{ key: () => '{key}' }}); await client.info();"
+        f"window.stream = client.verify(['Ana'], {AUDIO}); stream.send(new Uint8Array(16000)); }})"
+    )
+    browser.until("stream.isOpen && stream.waitingS === 0")
+
+    def refuse(*_):
+        raise refusal("No more tickets.", 2.0)
+
+    asked = (
+        "performance.getEntriesByType('resource')"
+        ".filter((each) => each.name.endsWith('/v1/tickets')).map((each) => each.startTime)"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(served.server._app.state.parts.gatekeeper._tickets, "issue", refuse)
+        served.cut()
+        browser.until(f"{asked}.length === 2")
+    browser.run("stream.send(new Uint8Array(16000)); stream.stop(); stream.done")
+    assert browser.run("stream.reconnections") == 1
+    _, refused_at, granted_at = browser.run(asked)
+    assert granted_at - refused_at >= 2000
+    (call,) = served.calls
+    assert call.received_frames == 8000 * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,13 @@ def test_everything_can_be_reached_with_the_keyboard(browse, served, clips):
         browser.press("Tab")
         reached.append(browser.run("document.activeElement.id"))
     assert reached == ["name", "consent", "enroll-start", "enroll-file"]
+
+
+def test_the_page_is_served_as_it_is_in_the_checkout(served):
+    for path in (ROOT / "demo" / "browser").iterdir():
+        place = "" if path.name == "index.html" else f"page/{path.name}"
+        with urllib.request.urlopen(served.url + place, timeout=20) as answer:
+            assert answer.read() == path.read_bytes(), path.name
 
 
 def test_the_page_loads_nothing_from_elsewhere():
