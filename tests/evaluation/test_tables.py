@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from streamsv.evaluation.sets import EvaluationSet
 from streamsv.evaluation.tables import TABLES, each_set, error_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,3 +147,15 @@ def test_the_rows_of_learning_are_those_of_the_document() -> None:
     for line in (ROOT / "docs" / "results" / "learning.jsonl").read_text().splitlines():
         row = json.loads(line)
         assert " / ".join(f"{rate:.1f}" for rate in row["pooled"]) in document, row["checkpoint"]
+
+
+def test_calls_that_are_heard_together_say_what_each_says_alone(tiny_set: EvaluationSet) -> None:
+    program = [sys.executable, str(ROOT / "docs" / "batching.py"), str(tiny_set.folder)]
+    found = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    name, calls, trials, *differ = [
+        cell.strip(" `") for cell in found.strip().strip("|").split("|")
+    ]
+    assert (name, int(trials)) == (tiny_set.name, len(tiny_set.trials))
+    assert int(calls) > 1
+    assert [float(each) for each in differ[:3]] == [0, 0, 0]
+    assert float(differ[3]) < 1e-3
