@@ -34,8 +34,8 @@ _LOOK_EVERY = 16
 """Frames between two looks at the clock; a read seldom has so many."""
 _REST = 3
 """Times as long as that the connection then rests: it has a quarter of the loop at most."""
-_MOST_AFTER_CLOSE = 1 << 18
-"""Bytes after our close in which the peer's own close is looked for."""
+_MOST_AFTER_CLOSE = 1 << 24
+"""Bytes after our close in which the peer's own close is looked for: what was on its way."""
 _ABORT_AFTER_S = 5.0
 _END_OF_REQUEST = b"\r\n\r\n"
 _FINAL_TEXT = 0x81
