@@ -258,8 +258,9 @@ def http_protocol(deadline_s: float, most: int, per_address: int) -> type[asynci
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._seen: Any = None
-            self._address = address_of(self.client[0] if self.client else "")
-            held[self._address] += 1
+            self._address = address_of(self.client[0]) if self.client else ""
+            if self._address:  # a socket of this machine's file system has none
+                held[self._address] += 1
             if len(self.connections) > most or held[self._address] > per_address:
                 transport.abort()
             self._watch = self.loop.call_later(deadline_s, self._look)
