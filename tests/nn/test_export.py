@@ -224,7 +224,7 @@ def test_the_default_graph_is_shaped_for_speed(
         assert operators[slow] == 0, operators
     assert operators["Conv"] == 3 * DEFAULT.depth
     assert operators["Transpose"] == 4 * DEFAULT.depth
-    in_a_block, outside, without_bias = 8, 8, 3
+    in_a_block, outside, without_bias = 8, 11, 6
     assert operators["MatMul"] == without_bias
     assert operators["MatMul"] + operators["Gemm"] == in_a_block * DEFAULT.depth + outside
 
