@@ -66,16 +66,37 @@ def discriminate(config: TrainConfig, discriminant: DiscriminantConfig | None = 
         raise ConfigError("The last layer needs the cache: set data.stream to false.", True)
     torch.set_num_threads(config.threads)
     crops = feed.source.crops_of_voices(chosen.crops, chosen.hops)
-    prefixes = (*chosen.early, chosen.hops)
-    embeddings, labels = hear_voices(student, crops, feed.augment, prefixes)
-    mean, covariance = within_class(embeddings, labels)
+    embeddings, labels = hear_voices(student, crops, feed.augment, prefixes_of(chosen))
     layer = LastLayer(student.embed.weight.detach(), student.embed.bias.detach())
+    return told_apart(layer, embeddings, labels, chosen, config.seed)
+
+
+def prefixes_of(chosen: DiscriminantConfig) -> tuple[int, ...]:
+    """After how many hops a crop is judged; its end is the last."""
+    return (*chosen.early, chosen.hops)
+
+
+def told_apart(
+    layer: LastLayer,
+    embeddings: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    chosen: DiscriminantConfig,
+    seed: int,
+) -> LastLayer:
+    """``layer`` whitened and turned by what it made of some voices.
+
+    ``embeddings`` (rows, dimension) and ``labels`` (rows,) are those of
+    :func:`training.whitening.hear_voices` at :func:`prefixes_of`. Raises ConfigError for fewer than
+    two voices.
+    """
+    mean, covariance = within_class(embeddings, labels)
     white = whitened(layer, mean, covariance, chosen.ridge)
     identity = LastLayer(torch.eye(len(mean)), torch.zeros(len(mean)))
     seen = whitened(identity, mean, covariance, chosen.ridge)
-    ends = slice(len(prefixes) - 1, None, len(prefixes))
+    every = len(prefixes_of(chosen))
+    ends = slice(every - 1, None, every)
     rows = torch.from_numpy(embeddings[ends]).float() @ seen.weight.t() + seen.bias
-    matrix = turned(rows, labels[ends], chosen, config.seed)
+    matrix = turned(rows, labels[ends], chosen, seed)
     return LastLayer(matrix @ white.weight, matrix @ white.bias)
 
 

@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from streamsv.config import to_mapping
 from streamsv.errors import ConfigError
+from streamsv.evaluation.sets import load_set
 from streamsv.scoring.metrics import eer
 from training.__main__ import discriminate_stage
 from training.checkpoint import load_checkpoint, load_student
-from training.discriminant import DiscriminantConfig, turned
+from training.devsets import error_rates
+from training.discriminant import DiscriminantConfig, discriminate, turned
 from training.loop import Trainer, train
 
+ROOT = Path(__file__).resolve().parents[2]
 DIMENSION, TELLING = 24, 6
 
 
@@ -87,3 +96,31 @@ def test_the_checkpoint_loads_with_the_layer_and_trains_on_as_it_was(run_config)
     going_on = Trainer(dataclasses.replace(run_config, optimizer=longer))
     assert torch.equal(going_on.average.embed.weight, before.embed.weight)
     assert "last_layer" in load_checkpoint(checkpoint)
+
+
+def test_more_voices_are_judged_by_layers_fitted_to_parts_of_them(run_config, bundled_set):
+    checkpoint = train(run_config, quiet)
+    file = checkpoint.parent / "config.yaml"
+    file.write_text(yaml.safe_dump(to_mapping(run_config)))
+    program = [sys.executable, str(ROOT / "docs" / "voices.py"), str(file), str(checkpoint)]
+    ran = subprocess.run([*program, str(bundled_set)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    sizes = [row["voices"] for row in rows]
+    assert sizes == sizes[:4] * 3
+    assert sizes[:4] == sorted(sizes[:4])
+    assert len(rows[0]["errors"]["pooled"]) == 6
+    of_all, of_some = rows[3]["errors"]["pooled"], rows[0]["errors"]["pooled"]
+    expected = discriminate(dataclasses.replace(run_config, seed=0))
+    student = load_student(checkpoint, with_last_layer=False)
+    weights = {"embed.weight": expected.weight, "embed.bias": expected.bias}
+    student.load_state_dict(student.state_dict() | weights)
+    assert of_all == error_rates(student, [load_set(bundled_set)])["pooled"]
+    assert of_some != of_all
+
+
+def test_the_program_says_what_it_wants():
+    program = [sys.executable, str(ROOT / "docs" / "voices.py")]
+    ran = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("usage: ")
