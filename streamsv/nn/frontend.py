@@ -134,14 +134,25 @@ class LogMel(Streaming):
     def _halves(samples: Tensor) -> tuple[Tensor, Tensor]:
         """What is before and after the middle of each frame: two of (batch, n, 200).
 
-        A frame is the later half of one shift, the whole of the next and that of the one after;
-        both halves are in the order of :func:`folded_times`.
+        A frame is the later half of one shift, the whole of the next and that of the one after, so
+        its middle lies within the second. Both halves are in the order of :func:`folded_times`.
         """
         shifts = samples.reshape(-1, samples.shape[1] // _SHIFT, _SHIFT)
+        first, second, third = shifts[:, :-2], shifts[:, 1:-1], shifts[:, 2:]
         back = shifts.flip(2)
-        first, second, third = slice(None, -2), slice(1, -1), slice(2, None)
-        before = [shifts[:, first, 152:], shifts[:, second, :120], back[:, first, 8:80]]
-        after = [back[:, third, 72:], back[:, second, :40], shifts[:, third, 88:]]
+        first_back, second_back, third_back = back[:, :-2], back[:, 1:-1], back[:, 2:]
+        middle = _WINDOW // 2 - _SHIFT // 2
+        in_first, in_third = _QUARTER - middle, _QUARTER - (_SHIFT - middle)
+        before = [
+            first[:, :, _SHIFT - in_first :],
+            second[:, :, :middle],
+            first_back[:, :, in_first : _SHIFT // 2],
+        ]
+        after = [
+            third_back[:, :, _SHIFT - in_third :],
+            second_back[:, :, : _SHIFT - middle],
+            third[:, :, in_third:],
+        ]
         return torch.cat(before, dim=2), torch.cat(after, dim=2)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
