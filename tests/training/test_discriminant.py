@@ -98,12 +98,16 @@ def test_the_checkpoint_loads_with_the_layer_and_trains_on_as_it_was(run_config)
     assert "last_layer" in load_checkpoint(checkpoint)
 
 
+def more_voices(*arguments):
+    program = [sys.executable, "-m", "training.more_voices", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
 def test_more_voices_are_judged_by_layers_fitted_to_parts_of_them(run_config, bundled_set):
     checkpoint = train(run_config, quiet)
     file = checkpoint.parent / "config.yaml"
     file.write_text(yaml.safe_dump(to_mapping(run_config)))
-    program = [sys.executable, str(ROOT / "docs" / "voices.py"), str(file), str(checkpoint)]
-    ran = subprocess.run([*program, str(bundled_set)], capture_output=True, text=True, check=False)
+    ran = more_voices(str(file), str(checkpoint), str(bundled_set))
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
     sizes = [row["voices"] for row in rows]
@@ -120,7 +124,6 @@ def test_more_voices_are_judged_by_layers_fitted_to_parts_of_them(run_config, bu
 
 
 def test_the_program_says_what_it_wants():
-    program = [sys.executable, str(ROOT / "docs" / "voices.py")]
-    ran = subprocess.run(program, capture_output=True, text=True, check=False)
+    ran = more_voices()
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("usage: ")

@@ -1,6 +1,6 @@
 """What the last layer gains from more voices, the student staying as it is:
 
-    python docs/voices.py CONFIG CHECKPOINT SET...
+    python -m training.more_voices CONFIG CHECKPOINT SET...
 
 The last layer of CHECKPOINT is fitted as ``python -m training discriminate`` does, to part of the
 labeled voices in the cache of CONFIG, and judged on the sets. A line of JSON for each: how many
@@ -33,9 +33,12 @@ DRAWS = 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hear the voices once, then fit and judge a layer for each part; 2 for too few arguments."""
+    """Hear the voices once, then fit and judge a layer for each part; 2 for too few arguments.
+
+    Raises ConfigError for a configuration without a cache.
+    """
     if len(arguments) < 3:
-        sys.stderr.write("usage: python docs/voices.py CONFIG CHECKPOINT SET...\n")
+        sys.stderr.write("usage: python -m training.more_voices CONFIG CHECKPOINT SET...\n")
         return 2
     config, chosen = load_config(Path(arguments[0])), DiscriminantConfig()
     student = load_student(Path(arguments[1]), with_last_layer=False)
