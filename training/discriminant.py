@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamsv.errors import ConfigError
+from streamsv.nn.student import Student
 from training.batches import CropSource
 from training.checkpoint import load_student
 from training.config import TrainConfig
@@ -60,6 +61,18 @@ def discriminate(config: TrainConfig, discriminant: DiscriminantConfig | None = 
     """
     chosen = discriminant or DiscriminantConfig()
     student = load_student(config.folder / "checkpoint.pt", with_last_layer=False)
+    layer, embeddings, labels = heard_voices(config, student, chosen)
+    return told_apart(layer, embeddings, labels, chosen, config.seed)
+
+
+def heard_voices(
+    config: TrainConfig, student: Student, chosen: DiscriminantConfig
+) -> tuple[LastLayer, NDArray[np.float64], NDArray[np.int64]]:
+    """The student's last layer, and what it makes of the labeled voices of a cache.
+
+    A copy of the layer, embeddings (rows, dimension) judged at :func:`prefixes_of`, and whose they
+    are, (rows,). Raises ConfigError without a cache.
+    """
     network = make_network(config.network, config.model, config.paper)
     feed = Feed(config, network, torch.device("cpu"))
     if not isinstance(feed.source, CropSource):
@@ -67,8 +80,8 @@ def discriminate(config: TrainConfig, discriminant: DiscriminantConfig | None = 
     torch.set_num_threads(config.threads)
     crops = feed.source.crops_of_voices(chosen.crops, chosen.hops)
     embeddings, labels = hear_voices(student, crops, feed.augment, prefixes_of(chosen))
-    layer = LastLayer(student.embed.weight.detach(), student.embed.bias.detach())
-    return told_apart(layer, embeddings, labels, chosen, config.seed)
+    layer = LastLayer(student.embed.weight.detach().clone(), student.embed.bias.detach().clone())
+    return layer, embeddings, labels
 
 
 def prefixes_of(chosen: DiscriminantConfig) -> tuple[int, ...]:
@@ -85,9 +98,8 @@ def told_apart(
 ) -> LastLayer:
     """``layer`` whitened and turned by what it made of some voices.
 
-    ``embeddings`` (rows, dimension) and ``labels`` (rows,) are those of
-    :func:`training.whitening.hear_voices` at :func:`prefixes_of`. Raises ConfigError for fewer than
-    two voices.
+    ``layer``, ``embeddings`` and ``labels`` are those of :func:`heard_voices`, or of some of its
+    voices. Raises ConfigError for fewer than two voices.
     """
     mean, covariance = within_class(embeddings, labels)
     white = whitened(layer, mean, covariance, chosen.ridge)

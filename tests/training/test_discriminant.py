@@ -127,3 +127,10 @@ def test_the_program_says_what_it_wants():
     ran = more_voices()
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("usage: ")
+
+
+def test_the_program_says_what_is_missing(tmp_path, bundled_set):
+    ran = more_voices("configs/train/smoke.yaml", str(tmp_path / "no.pt"), str(bundled_set))
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "no.pt" in ran.stderr
+    assert "Traceback" not in ran.stderr
